@@ -1,0 +1,65 @@
+"""The certificate: a lower bound of the optimum from the dual, and the relative gap.
+
+With U (n, k) the weighted score gradients of a point, w the weights and L* the conjugate
+of the loss (without smoothing), Fenchel's inequality gives for every U
+
+    P(W, b) >= D(U) = - sum_i w_i L*(U_i / w_i) - ||X' U||_F^2 / (4 alpha),
+
+provided that, where the intercept is free, 1' U = 0 (else the infimum over b is -inf).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sklinear._objective import Evaluation, Objective
+
+
+def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> float:
+    """D of the score gradients of a point, made feasible; never below 0, as P is not.
+
+    The intercept's constraint is met by mixing in a second dual point, U_z, that only
+    depends on the class: U' = (1 - t) U + t U_z with 1' U' = 0. L* being convex, its
+    values mix to an upper bound, so D' is valid, and t is of the size of 1' U. What
+    remains of 1' U' is the rounding of k sums. Without ``balance`` the constraint is
+    ignored, and the value is no bound.
+    """
+    if objective.alpha == 0:
+        return 0.0  # D is -inf unless X' U = 0 exactly, which rounding never meets
+    conjugate, pulled = at.conjugate, at.pulled
+    if objective.fit_intercept and balance:
+        t, G = _balancing_point(at.residual, objective.data.class_masses)
+        masses, loss = objective.data.class_masses, objective.loss.exact
+        balance = float(loss.conjugate(G, np.arange(len(masses))) @ masses)
+        sums = objective.data.class_sums - np.outer(objective.variables.mean, masses)
+        conjugate = (1 - t) * conjugate + t * balance
+        pulled = (1 - t) * pulled + t * (sums @ G)
+    value = -conjugate - float(np.vdot(pulled, pulled)) / (4 * objective.alpha)
+    return max(value, 0.0)
+
+
+def _balancing_point(
+    residual: np.ndarray, masses: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """t and G (k, k), the score gradient of every sample of a class, that cancel 1' U.
+
+    Classes with too large a sum hand mass on to those with too small a one, in
+    proportion; t is the least for which no class hands on more than its own mass, which
+    keeps G feasible for every loss (a row off the diagonal is >= 0 and sums to <= 1).
+    """
+    gives, takes = np.maximum(residual, 0), np.maximum(-residual, 0)
+    need = float((gives / masses).max())
+    if not (need > 0 and takes.sum() > 0):
+        return 0.0, np.zeros((len(masses), len(masses)))
+    t = need / (1 + need)
+    flow = np.outer(gives / need, takes / takes.sum())  # (from, to), (1 - t) / t = need
+    G = flow / masses[:, None]
+    np.fill_diagonal(G, -G.sum(axis=1))
+    return t, G
+
+
+def relative_gap(primal: float, dual: float) -> float:
+    """(P - D) / P: a bound on how far P is above the optimum, relative to P."""
+    if primal <= 0:
+        return 0.0
+    return max(primal - dual, 0.0) / primal

@@ -1,0 +1,11 @@
+"""Solvers by name. Each takes (data, loss, alpha, fit_intercept, start, options)."""
+
+from __future__ import annotations
+
+from sklinear._solvers._lbfgs import lbfgs
+from sklinear._solvers._sgd import sgd
+from sklinear._solvers._solution import Options, Solution
+
+__all__ = ["SOLVERS", "Options", "Solution"]
+
+SOLVERS = {"lbfgs": lbfgs, "sgd": sgd}

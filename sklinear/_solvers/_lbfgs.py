@@ -1,0 +1,99 @@
+"""L-BFGS of scipy for the way, Newton steps for the end."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.optimize
+
+from sklinear._duality import dual_value
+from sklinear._objective import Data, Evaluation, Objective, choose_variables
+from sklinear._solvers._newton import newton
+from sklinear._solvers._solution import Monitor, Options, Solution
+from sklinear.losses import Hinge, Loss
+
+SLOW = 1e-2  # relative decrease in WINDOW iterations below which Newton takes over
+WINDOW = 10
+CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
+
+
+def lbfgs(
+    data: Data,
+    loss: Loss,
+    alpha: float,
+    fit_intercept: bool,
+    start: tuple[np.ndarray, np.ndarray],
+    options: Options,
+) -> Solution:
+    """Minimise until the duality gap is at most ``tol`` of the objective.
+
+    Limited-memory BFGS (Liu and Nocedal 1989) in well-scaled variables as long as it
+    makes quick progress, then Newton steps. The hinge, which is not smooth, is rounded
+    over its margin at first. O(n d k) time an iteration, O((n + d) k) memory.
+    """
+    variables = choose_variables(data, alpha, loss.curvature, fit_intercept)
+    objective = Objective(data, loss, alpha, fit_intercept, variables)
+    monitor = Monitor(options.tol, options.max_iter, options.verbose)
+    params = objective.join(*start)
+    monitor.offer(params, objective.evaluate(params).primal)
+    if isinstance(loss, Hinge):
+        rounded = objective.replace(loss=Hinge(loss.delta, width=loss.delta))
+        _approach(rounded, params, monitor)
+    else:
+        _approach(objective, params, monitor)
+    (d, k), n = objective.shape, len(data.y)
+    polish = n * (d * k) ** 2 + (d * k) ** 3 <= CHEAP
+    if not monitor.spent and (polish or not monitor.done):
+        assert monitor.params is not None
+        exact = objective.replace(data=data.astype(np.float64))
+        newton(exact, monitor.params, monitor, exact=polish)
+    assert monitor.params is not None
+    coef, intercept = objective.split(monitor.params)
+    return Solution(
+        coef,
+        intercept,
+        monitor.primal,
+        monitor.gap,
+        monitor.done,
+        f"{'max_iter=' if monitor.spent else ''}{len(monitor.history)} iterations",
+        monitor.history,
+    )
+
+
+def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:
+    """L-BFGS until it is done or slow."""
+    alpha, shape = objective.alpha, objective.shape
+    last: tuple[np.ndarray, Evaluation]
+    values: list[float] = []
+
+    def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal last
+        at = objective.evaluate(x.reshape(shape))
+        last = x.copy(), at
+        return at.value, at.gradient.ravel()
+
+    def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+        x = intermediate_result.x
+        if not np.array_equal(x, last[0]):
+            value_and_gradient(x)
+        params, at = x.reshape(shape), last[1]
+        values.append(at.value)
+        slack = at.pulled + 2 * alpha * at.coef
+        dual = 0.0
+        if float(np.vdot(slack, slack)) < 2 * alpha * monitor.tol * at.primal:
+            # with an exact intercept the gap is half of what is asked
+            dual = dual_value(objective, objective.evaluate(params, conjugate=True))
+        monitor.offer(params, at.primal, dual)
+        monitor.count()
+        slow = len(values) > WINDOW and values[-WINDOW] - at.value < SLOW * at.value
+        if monitor.done or monitor.spent or slow:
+            raise StopIteration
+
+    scipy.optimize.minimize(
+        value_and_gradient,
+        params.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        callback=callback,
+        # our own measure decides, neither scipy's tolerances nor its counts
+        options={"ftol": 0, "gtol": 0, "maxiter": 10**9, "maxfun": 10**9, "maxls": 50},
+    )

@@ -1,0 +1,300 @@
+"""Mini-batch stochastic gradient descent, in the metric of the data's curvature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils.extmath import row_norms
+
+from sklinear._objective import Data, choose_variables, scores_of
+from sklinear._solvers._solution import Options, Solution
+from sklinear.losses import Hinge, Loss
+
+FEWEST_STEPS = 100  # of an epoch: batches shrink (to SMALLEST_BATCH) to allow them
+SMALLEST_BATCH = 16
+LONGEST_MOVE = 1.0  # of a score in one step, in units of delta
+PATIENCE = 5  # epochs without progress, each at half the rate, before the end
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Steps are ``-rate * matrix @ gradient`` in centred features."""
+
+    mean: np.ndarray | None  # (d,), None: not centred, and the matrix is a number
+    matrix: np.ndarray | float  # (d, d), (d,) or a number
+    intercept: float  # the same for the intercept; 0 without one
+    leverage: float  # largest curvature of one sample in this metric
+
+    def __call__(self, gradient: np.ndarray) -> np.ndarray:
+        """matrix @ gradient."""
+        if isinstance(self.matrix, np.ndarray):
+            if self.matrix.ndim == 2:
+                return self.matrix @ gradient
+            return self.matrix[:, None] * gradient
+        return self.matrix * gradient
+
+    def rate(self, batch: int) -> float:
+        """Step size: 1 for a full gradient, less the more one sample can weigh.
+
+        Expected smoothness of a batch of m samples, L + L_max / m up to terms of 1/n
+        (Gower et al. 2019, Prop. 3.8), where L = 1 in this metric.
+        """
+        return batch / (batch + self.leverage)
+
+
+def sgd(
+    data: Data,
+    loss: Loss,
+    alpha: float,
+    fit_intercept: bool,
+    start: tuple[np.ndarray, np.ndarray],
+    options: Options,
+) -> Solution:
+    """Epochs of shuffled mini-batches until they no longer pay.
+
+    The rate falls linearly to 0 at ``max_iter`` epochs, and to a half after an epoch
+    that does not improve the objective by ``tol``; the best epoch's end is kept. O(n d
+    (k + d / batch_size)) time an epoch, or O(nnz k) on sparse rows; O(d k + d^2) memory.
+    """
+    W, b = (part.astype(data.dtype) for part in start)
+    counted = np.flatnonzero(data.weights)
+    batch = min(options.batch_size, max(SMALLEST_BATCH, len(counted) // FEWEST_STEPS))
+    value, activity = _survey(data, _smoothed(loss, 1.0), alpha, W, b)
+    best = value, W, b
+    history: list[float] = []
+    halvings = stalled = 0
+    for epoch in range(options.max_iter):
+        metric = _metric(data, alpha, activity, fit_intercept)
+        left = 0.5**halvings * (1 - epoch / options.max_iter)
+        rate = _first_rate(metric, options, batch)
+        smooth = _smoothed(loss, left)
+        order = options.rng.permutation(counted)
+        n_steps = -(-len(order) // batch)
+        fall = 0.5**halvings / options.max_iter  # of ``left`` within the epoch
+        rates = rate * (left - fall * np.arange(n_steps) / n_steps)
+        W, b = _epoch(data, smooth, alpha, W, b, order, batch, metric, rates)
+        value, activity = _survey(data, smooth, alpha, W, b)
+        history.append(value)
+        if options.verbose:
+            print(f"epoch {epoch + 1}: objective {value:.6e}, rate {rates[-1]:.1e}")
+        stalled = 0 if value < best[0] * (1 - options.tol) else stalled + 1
+        halvings += stalled > 0
+        if value < best[0]:
+            best = value, W, b
+        if stalled == PATIENCE:
+            break
+    value, W, b = best
+    return Solution(
+        W, b, value, np.nan, stalled > 0, f"after {len(history)} epochs", history
+    )
+
+
+def _first_rate(metric: Metric, options: Options, batch: int) -> float:
+    """What the user says, else the metric."""
+    if isinstance(options.learning_rate, str):
+        return metric.rate(batch)
+    return float(options.learning_rate)
+
+
+def _smoothed(loss: Loss, left: float) -> Loss:
+    """A hinge rounded over less and less of its margin."""
+    if not isinstance(loss, Hinge):
+        return loss
+    return Hinge(loss.delta, width=loss.delta * max(left, 0.02))
+
+
+def _epoch(
+    data: Data,
+    loss: Loss,
+    alpha: float,
+    W: np.ndarray,
+    b: np.ndarray,
+    order: np.ndarray,
+    batch: int,
+    metric: Metric,
+    rates: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One step a batch of ``order``. Sparse batches touch the columns they have.
+
+    There the penalty's shrinking is kept apart as one number, W = shrunk * V.
+    """
+    V, b, shrunk = W.copy(), b.copy(), 1.0
+    longest = LONGEST_MOVE * getattr(loss, "delta", 1.0)
+    for step, rate in enumerate(rates):
+        rows = order[step * batch : (step + 1) * batch]
+        X = data.X[rows]
+        if metric.mean is None:
+            columns, X = _columns(X)
+            W = shrunk * V[columns]
+        else:
+            W = V
+        U = loss(scores_of(X, W, b), data.y[rows])[1]
+        U *= (len(order) / len(rows) * data.weights[rows])[:, None]
+        residual = U.sum(axis=0)
+        gradient = X.T @ U
+        if metric.mean is not None:
+            gradient += 2 * alpha * W - np.outer(metric.mean, residual)
+        W_step = -rate * metric(gradient)
+        b_step = -rate * metric.intercept * residual
+        if metric.mean is not None and metric.intercept:
+            b_step -= metric.mean @ W_step
+        move = float(np.abs(X @ W_step + b_step).max(initial=0))
+        part = min(1.0, longest / move) if move > 0 else 1.0
+        b += part * b_step
+        if metric.mean is None:
+            shrunk *= np.exp(-2 * alpha * part * rate * metric.matrix)
+            V[columns] += (part / shrunk) * W_step
+            if shrunk < 1e-6:
+                V, shrunk = shrunk * V, 1.0
+        else:
+            V += part * W_step
+    return V * V.dtype.type(shrunk), b
+
+
+def _columns(X: Any) -> tuple[np.ndarray, Any]:
+    """The columns that a sparse batch has, and the batch in them alone."""
+    columns, indices = np.unique(X.indices, return_inverse=True)
+    shape = X.shape[0], max(len(columns), 1)
+    compact = scipy.sparse.csr_matrix((X.data, indices.ravel(), X.indptr), shape=shape)
+    return columns if len(columns) else np.zeros(1, dtype=int), compact
+
+
+def _survey(
+    data: Data, loss: Loss, alpha: float, W: np.ndarray, b: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Objective, and activity (n,) of each sample's loss, from one forward pass."""
+    value = alpha * float(np.vdot(W, W))
+    activity = np.empty(len(data.y))
+    for block in data:
+        scores = scores_of(block.X, W, b)
+        value += float(loss.exact(scores, block.y)[0] @ block.weights)
+        activity[block.rows] = loss.activity(scores, block.y)
+    # a loss that is flat here is not flat a step away
+    return value, np.maximum(activity, 1e-2 * float(activity @ data.weights))
+
+
+def _metric(
+    data: Data, alpha: float, activity: np.ndarray, fit_intercept: bool
+) -> Metric:
+    """The inverse of the curvature at hand, shared by the classes."""
+    mean_activity = float(activity @ data.weights)
+    intercept = 1 / mean_activity if fit_intercept else 0.0
+    if data.sparse:
+        weights = activity * data.weights
+        curvature = _largest_eigenvalue(data.X, weights) + 2 * alpha
+        norms = row_norms(data.X, squared=True)
+        leverage = float((activity * (norms / curvature + intercept)).max())
+        return Metric(None, 1 / curvature, intercept, leverage)
+    variables = choose_variables(data, alpha, activity, fit_intercept)
+    T = variables.factor
+    leverage = 0.0
+    for block in data:
+        Z = block.X - variables.mean
+        Z = Z * T if T.ndim == 1 else Z @ T
+        each = activity[block.rows] * (np.einsum("ij,ij->i", Z, Z) + intercept)
+        leverage = max(leverage, float(each.max()))
+    matrix = T**2 if T.ndim == 1 else T @ T.T
+    return Metric(
+        variables.mean.astype(data.dtype), matrix.astype(data.dtype), intercept, leverage
+    )
+
+
+def _largest_eigenvalue(X: Any, weights: np.ndarray) -> float:
+    """Of X' diag(weights) X, from below, by a few power iterations."""
+    v, value = np.ones(X.shape[1]), 0.0
+    for _ in range(10):
+        size = np.linalg.norm(v)
+        if size == 0:
+            break
+        v = X.T @ (weights * (X @ (v / size)))
+        value = float(np.linalg.norm(v))
+    return value
+
+
+# Data that come in pieces -------------------------------------------------------------
+
+
+@dataclass
+class Stream:
+    """What has to be remembered of the rows that went by."""
+
+    n_rows: int = 0
+    n_steps: int = 0
+    total: float = 0.0  # weight of the rows
+    mean: np.ndarray | float = 0.0  # (d,), dense rows only
+    spread: np.ndarray | float = 0.0  # (d,), weighted squares of the distances from it
+
+    def see(self, data: Data, n_steps: int) -> None:
+        """Merge the moments of more rows (Chan, Golub and LeVeque 1983)."""
+        total = float(data.weights.sum())
+        share = total / (self.total + total)
+        if not data.sparse:
+            mean = data.weights @ data.X / total
+            spread = data.weights @ np.square(data.X - mean)
+            away = mean - self.mean
+            self.spread = self.spread + spread + self.total * share * np.square(away)
+            self.mean = self.mean + share * away
+        self.total += total
+        self.n_rows += int(np.count_nonzero(data.weights))
+        self.n_steps += n_steps
+
+
+def partial_sgd(
+    data: Data,
+    loss: Loss,
+    alpha: float,
+    fit_intercept: bool,
+    start: tuple[np.ndarray, np.ndarray],
+    options: Options,
+    stream: Stream,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One pass over more rows, in their order; the rate falls as 1 / sqrt(steps).
+
+    ``data.weights`` are the rows' own; they count in units of the mean weight so far.
+    O(n d k) time, or O(nnz k + d k) on sparse rows.
+    """
+    W, b = (part.astype(data.dtype) for part in start)
+    order = np.flatnonzero(data.weights)
+    n_steps = -(-len(order) // options.batch_size)
+    steps = stream.n_steps + np.arange(n_steps)
+    stream.see(data, n_steps)
+    loss = _smoothed(loss, 0.1)
+    shares = data.weights * (stream.n_rows / stream.total / len(order))
+    data = Data(data.X, data.y, shares, data.n_classes)
+    _, activity = _survey(data, loss, alpha, W, b)
+    if data.sparse:
+        metric = _metric(data, alpha, activity, fit_intercept)
+    else:
+        metric = _stream_metric(data, alpha, activity, fit_intercept, stream)
+    rates = _first_rate(metric, options, options.batch_size) / np.sqrt(1 + steps / FEWEST_STEPS)
+    return _epoch(data, loss, alpha, W, b, order, options.batch_size, metric, rates)
+
+
+def _stream_metric(
+    data: Data,
+    alpha: float,
+    activity: np.ndarray,
+    fit_intercept: bool,
+    stream: Stream,
+) -> Metric:
+    """The diagonal one, from the moments of all rows so far."""
+    typical = float(activity @ data.weights)
+    intercept = 1 / typical if fit_intercept else 0.0
+    mean = np.asarray(stream.mean)
+    squares = np.square(mean)
+    variance = np.asarray(stream.spread) / stream.total
+    # without an intercept it is the square that counts; and few rows say little about
+    # a variance, so that the mean's own square stands in for it at first
+    variance = variance + squares / (stream.n_rows if fit_intercept else 1)
+    matrix = 1 / np.maximum(typical * variance + 2 * alpha, np.finfo(float).tiny)
+    centred = data.X - mean if fit_intercept else data.X
+    each = activity * (np.square(centred) @ matrix + intercept)
+    return Metric(
+        (mean if fit_intercept else np.zeros_like(mean)).astype(data.dtype),
+        matrix.astype(data.dtype),
+        intercept,
+        float(each.max()),
+    )

@@ -1,0 +1,86 @@
+"""What solvers share: what they are asked, what they answer, the book they keep."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from sklinear._duality import relative_gap
+
+
+class Options(NamedTuple):
+    """What a user can ask of a solver."""
+
+    tol: float
+    max_iter: int
+    verbose: int
+    batch_size: int
+    learning_rate: float | str
+    rng: np.random.RandomState
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Facts about the end of a fit; the estimator decides what to warn about."""
+
+    coef: np.ndarray  # W (d, k)
+    intercept: np.ndarray  # b (k,)
+    value: float  # objective
+    gap: float  # proven bound on (value - optimum) / value; nan if none was sought
+    converged: bool
+    message: str  # where and why it stopped
+    history: list[float]  # objective after each iteration
+
+
+@dataclass
+class Monitor:
+    """Counts iterations, keeps the best point and the best lower bound."""
+
+    tol: float
+    max_iter: int
+    verbose: int = 0
+    history: list[float] = field(default_factory=list)
+    primal: float = math.inf
+    dual: float = 0.0
+    params: np.ndarray | None = None
+    main: Monitor | None = None
+
+    def offer(self, params: np.ndarray, primal: float, dual: float = 0.0) -> None:
+        """A point and its objective, a lower bound of the optimum."""
+        self.dual = max(self.dual, dual)
+        if primal < self.primal:
+            self.primal, self.params = primal, params.copy()
+
+    def count(self) -> None:
+        """One iteration is over."""
+        if self.main is not None:
+            self.main.count()
+            return
+        self.history.append(self.primal)
+        if self.verbose:
+            print(
+                f"iteration {len(self.history)}: objective {self.primal:.6e}, "
+                f"at most {self.gap:.1e} above the optimum (relative)"
+            )
+
+    def detour(self, tol: float) -> Monitor:
+        """For a related problem, solved on the way: its iterations count here too."""
+        return replace(self, tol=tol, primal=math.inf, dual=0.0, params=None, main=self)
+
+    @property
+    def gap(self) -> float:
+        """Proven relative distance of the best point from the optimum."""
+        return relative_gap(self.primal, self.dual)
+
+    @property
+    def done(self) -> bool:
+        """Whether the gap is small enough."""
+        return self.gap <= self.tol
+
+    @property
+    def spent(self) -> bool:
+        """Whether no iteration is left."""
+        return len(self.history) >= self.max_iter

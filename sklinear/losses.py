@@ -1,0 +1,469 @@
+"""Losses of class scores: values and gradient in one pass, and what solvers need.
+
+A loss sees the scores ``S = X W + b`` of shape (n_samples, n_classes) and the labels
+``y`` in ``0..n_classes-1``, never ``X``. The two functions :func:`weston_watkins` and
+:func:`cross_entropy` are the public face; :func:`svm_objective` and
+:func:`softmax_objective` are the vectorised twins of the loops in
+:mod:`sklinear.reference`. The classes below them give solvers curvature and conjugate.
+
+All of them work row by row and in whatever memory layout the scores have; arrays with
+contiguous columns (Fortran order) are the fastest, since every reduction over classes
+then adds whole columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+__all__ = ["cross_entropy", "softmax_objective", "svm_objective", "weston_watkins"]
+
+# maps a change of the scores (n, k) to the change of the weighted score gradient
+HessianProduct = Callable[[np.ndarray], np.ndarray]
+
+
+def weston_watkins(
+    scores: np.ndarray, y: np.ndarray, delta: float = 1.0, squared: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Weston-Watkins multiclass hinge loss of each sample, or its square.
+
+    .. math:: L_i = \sum_{j \ne y_i} \max(0,\; s_{ij} - s_{i y_i} + \delta)^p,
+              \qquad p = 1 \text{ or } 2.
+
+    Parameters
+    ----------
+    scores : array of shape (n_samples, n_classes)
+        Class scores.
+    y : integer array of shape (n_samples,)
+        Labels in ``0..n_classes-1``.
+    delta : float, default=1.0
+        Margin by which the score of the true class has to exceed every other.
+    squared : bool, default=False
+        Square each violation ("L2-SVM").
+
+    Returns
+    -------
+    values : array of shape (n_samples,)
+        Loss of each sample.
+    gradient : array of shape (n_samples, n_classes)
+        Derivative of each value in its own scores. Where a hinge is exactly at its
+        kink, the subgradient that leaves the sample alone.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match or a label is out of range.
+
+    References
+    ----------
+    J. Weston and C. Watkins (1999), "Support vector machines for multi-class pattern
+    recognition", ESANN, eq. (3), with margin ``delta`` in place of 2.
+
+    Examples
+    --------
+    >>> from sklinear.losses import weston_watkins
+    >>> values, gradient = weston_watkins([[13.0, -7.0, 11.0]], [0], delta=10.0)
+    >>> print(values, gradient)
+    [8.] [[-1.  0.  1.]]
+    """
+    scores, y = _as_scores_and_labels(scores, y)
+    loss: Loss = SquaredHinge(delta) if squared else Hinge(delta)
+    return loss(scores, y)
+
+
+def cross_entropy(scores: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""Cross-entropy of the softmax of the scores with the label, for each sample.
+
+    .. math:: L_i = \log \sum_j e^{s_{ij} - M_i} - (s_{i y_i} - M_i),
+              \qquad M_i = \max_j s_{ij}.
+
+    Parameters
+    ----------
+    scores : array of shape (n_samples, n_classes)
+        Class scores.
+    y : integer array of shape (n_samples,)
+        Labels in ``0..n_classes-1``.
+
+    Returns
+    -------
+    values : array of shape (n_samples,)
+        Loss of each sample, in nats.
+    gradient : array of shape (n_samples, n_classes)
+        Derivative of each value in its own scores: softmax minus one-hot label.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match or a label is out of range.
+
+    References
+    ----------
+    D. Boehning (1992), "Multinomial logistic regression algorithm", Ann. Inst. Statist.
+    Math. 44, eqs. (2.1)-(2.3).
+
+    Examples
+    --------
+    >>> from sklinear.losses import cross_entropy
+    >>> values, gradient = cross_entropy([[-2.85, 0.86, 0.28]], [2])
+    >>> print(values.round(2), gradient.round(2))
+    [1.04] [[ 0.02  0.63 -0.65]]
+    """
+    scores, y = _as_scores_and_labels(scores, y)
+    return CrossEntropy()(scores, y)
+
+
+def svm_objective(
+    W: np.ndarray,
+    X: np.ndarray,
+    y: np.ndarray,
+    alpha: float,
+    delta: float = 1.0,
+    squared: bool = False,
+) -> tuple[float, np.ndarray]:
+    r"""Mean Weston-Watkins loss plus ``alpha * sum(W**2)``, and its gradient.
+
+    The vectorised twin of :func:`sklinear.reference.svm_objective`.
+
+    Parameters
+    ----------
+    W : array of shape (n_features, n_classes)
+        Weights, one column a class.
+    X : array or CSR matrix of shape (n_samples, n_features)
+        Samples.
+    y : integer array of shape (n_samples,)
+        Labels in ``0..n_classes-1``.
+    alpha : float
+        Strength of the penalty.
+    delta : float, default=1.0
+        Margin.
+    squared : bool, default=False
+        Square each violation.
+
+    Returns
+    -------
+    value : float
+        The objective at ``W``.
+    gradient : array of shape (n_features, n_classes)
+        Its derivative in ``W``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match or a label is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinear.losses import svm_objective
+    >>> value, gradient = svm_objective(np.zeros((2, 3)), np.eye(2), [0, 2], alpha=1.0)
+    >>> print(value)
+    2.0
+    """
+    return _objective(W, X, *weston_watkins(X @ W, y, delta, squared), alpha)
+
+
+def softmax_objective(
+    W: np.ndarray, X: np.ndarray, y: np.ndarray, alpha: float
+) -> tuple[float, np.ndarray]:
+    r"""Mean cross-entropy plus ``alpha * sum(W**2)``, and its gradient.
+
+    The vectorised twin of :func:`sklinear.reference.softmax_objective`.
+
+    Parameters
+    ----------
+    W : array of shape (n_features, n_classes)
+        Weights, one column a class.
+    X : array or CSR matrix of shape (n_samples, n_features)
+        Samples.
+    y : integer array of shape (n_samples,)
+        Labels in ``0..n_classes-1``.
+    alpha : float
+        Strength of the penalty.
+
+    Returns
+    -------
+    value : float
+        The objective at ``W``.
+    gradient : array of shape (n_features, n_classes)
+        Its derivative in ``W``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match or a label is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklinear.losses import softmax_objective
+    >>> value, gradient = softmax_objective(np.zeros((2, 3)), np.eye(2), [0, 2], 1.0)
+    >>> print(round(value, 4))
+    1.0986
+    """
+    return _objective(W, X, *cross_entropy(X @ W, y), alpha)
+
+
+def _objective(
+    W: np.ndarray, X: Any, values: np.ndarray, gradient: np.ndarray, alpha: float
+) -> tuple[float, np.ndarray]:
+    """Mean of the values plus the penalty, and the gradient carried back to W."""
+    value = float(values.mean() + alpha * (W * W).sum())
+    return value, X.T @ gradient / X.shape[0] + 2 * alpha * W
+
+
+def _as_scores_and_labels(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Scores as a floating array and labels as indices, or a ValueError."""
+    scores, y = np.asarray(scores), np.asarray(y)
+    if not np.issubdtype(scores.dtype, np.floating):
+        scores = scores.astype(np.float64)
+    if scores.ndim != 2 or y.shape != scores.shape[:1]:
+        raise ValueError(
+            "scores must have shape (n_samples, n_classes) and y (n_samples,), got "
+            f"{scores.shape} and {y.shape}."
+        )
+    if not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"y must hold integer class indices, got dtype {y.dtype}.")
+    if y.size and not (0 <= y.min() and y.max() < scores.shape[1]):
+        raise ValueError(
+            f"y must hold class indices in 0..{scores.shape[1] - 1}, got "
+            f"{y.min()}..{y.max()}."
+        )
+    return scores, y
+
+
+# What solvers see ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One sample's convex loss, as solvers use it: L(s + t) = L(s) for a constant t."""
+
+    def __call__(
+        self, scores: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values (n,) and gradient (n, k)."""
+        raise NotImplementedError
+
+    def hessian(
+        self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
+    ) -> HessianProduct:
+        """The weighted (generalised) Hessian at the scores, as a product."""
+        raise NotImplementedError
+
+    def activity(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Second derivative of each row, averaged over its classes, (n,)."""
+        raise NotImplementedError
+
+    def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Convex conjugate L*(g) = sup_s <g, s> - L(s) of each row g, (n,)."""
+        raise NotImplementedError
+
+    @property
+    def curvature(self) -> float:
+        """Typical second derivative in one class's score, to scale variables by."""
+        raise NotImplementedError
+
+    @property
+    def exact(self) -> Loss:
+        """The loss that is meant: itself, unless it is smoothed."""
+        return self
+
+    def rows(self, rows: slice) -> Loss:
+        """The loss of some of the samples: itself, unless it has a state per sample."""
+        return self
+
+
+class CrossEntropy(Loss):
+    """log sum_j exp(s_j - M) - (s_y - M), M = max_j s_j."""
+
+    curvature = 0.15  # Boehning (1992) bounds it by 1/2; usually p (1 - p) is less
+
+    def __call__(
+        self, scores: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and gradient, both from the shifted scores."""
+        index = np.arange(len(y)), y
+        shifted = scores - scores.max(axis=1)[:, None]  # (n, k), <= 0
+        values = -shifted[index]
+        gradient = np.exp(shifted, out=shifted)
+        total = gradient.sum(axis=1)  # (n,), >= 1
+        values += np.log(total)
+        gradient /= total[:, None]
+        gradient[index] -= 1
+        return values, gradient
+
+    def hessian(
+        self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
+    ) -> HessianProduct:
+        """diag(p) - p p' for each row."""
+        p = self(scores, y)[1]
+        p[np.arange(len(y)), y] += 1
+        wp = p * weights[:, None]
+
+        def product(change: np.ndarray) -> np.ndarray:
+            out = wp * change
+            out -= p * out.sum(axis=1)[:, None]
+            return out
+
+        return product
+
+    def activity(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Mean of p_j (1 - p_j)."""
+        p = self(scores, y)[1]
+        p[np.arange(len(y)), y] += 1
+        return (p * (1 - p)).mean(axis=1)
+
+    def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """sum_j q_j log q_j with q = g + e_y, a point of the simplex."""
+        q = gradient.astype(np.float64)
+        q[np.arange(len(y)), y] += 1
+        np.maximum(q, 0, out=q)  # rounding may leave -1e-17 where q is 0
+        return (q * np.log(q, out=np.zeros_like(q), where=q > 0)).sum(axis=1)
+
+
+class _Margin(Loss):
+    """What the losses of the margins m_j = s_j - s_y + delta, j != y, share."""
+
+    delta: float
+
+    def margins(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The margins (n, k), 0 at the true class."""
+        index = np.arange(len(y)), y
+        margins = scores - scores[index][:, None]
+        margins += self.delta
+        margins[index] = 0
+        return margins
+
+    def slope(
+        self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0
+    ) -> np.ndarray:
+        """Second derivative in each margin, (n, k), 0 at the true class.
+
+        With ``slack``, also of the margins that are as near to being active.
+        """
+        raise NotImplementedError
+
+    def activity(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Mean of the classes' slopes and, at the true one, of their sum."""
+        return 2 * self.slope(scores, y, slack=0.2).mean(axis=1)
+
+    def hessian(
+        self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
+    ) -> HessianProduct:
+        """sum_j c_j (e_j - e_y)(e_j - e_y)' for each row, c the slopes."""
+        index = np.arange(len(y)), y
+        slope = self.slope(scores, y)
+        slope *= weights[:, None]
+
+        def product(change: np.ndarray) -> np.ndarray:
+            out = change - change[index][:, None]
+            out *= slope
+            out[index] = -out.sum(axis=1)
+            return out
+
+        return product
+
+
+@dataclass(frozen=True)
+class SquaredHinge(_Margin):
+    """sum_{j != y} max(0, m_j)^2."""
+
+    delta: float = 1.0
+    curvature = 0.6  # 2 where violated, and usually few margins are
+
+    def __call__(
+        self, scores: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and gradient from the violations."""
+        violations = self.margins(scores, y)
+        np.maximum(violations, 0, out=violations)
+        gradient = 2 * violations
+        violations *= violations
+        gradient[np.arange(len(y)), y] = -gradient.sum(axis=1)
+        return violations.sum(axis=1), gradient
+
+    def slope(
+        self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0
+    ) -> np.ndarray:
+        """2 where the margin is violated (the generalised second derivative)."""
+        active = self.margins(scores, y) > -slack * self.delta
+        active[np.arange(len(y)), y] = False
+        return 2 * active.astype(scores.dtype)
+
+    def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """sum_{j != y} g_j^2 / 4 - delta g_j, for g_j >= 0."""
+        g = gradient.astype(np.float64)
+        g[np.arange(len(y)), y] = 0
+        return (g * (g / 4 - self.delta)).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class Hinge(_Margin):
+    """sum_{j != y} max(0, m_j), or a smooth function that approaches it from below.
+
+    With ``width`` > 0 each hinge is max_{0 <= a <= 1} a m - width/2 (a - centre)^2: with
+    centre 0 the Huber function, with the last multipliers as centre one step of the
+    method of multipliers, whose limit is the hinge itself at any width. Its gradient
+    a = clip(centre + m / width, 0, 1) is feasible in the hinge's dual.
+    """
+
+    delta: float = 1.0
+    width: float = 0.0
+    centre: np.ndarray | None = None  # (n, k), 0 at the true class
+
+    def __call__(
+        self, scores: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and gradient; at a kink the subgradient 0."""
+        index = np.arange(len(y)), y
+        margins = self.margins(scores, y)
+        if not self.width:
+            a = (margins > 0).astype(margins.dtype)
+            margins *= a
+        else:
+            a = np.clip(self._multipliers(margins), 0, 1)
+            a[index] = 0
+            move = a.copy() if self.centre is None else a - self.centre
+            move *= move
+            move *= self.width / 2
+            margins *= a
+            margins -= move
+        a[index] = -a.sum(axis=1)
+        return margins.sum(axis=1), a
+
+    def _multipliers(self, margins: np.ndarray) -> np.ndarray:
+        """centre + m / width, before they are clipped to [0, 1]."""
+        a = margins / self.width
+        if self.centre is not None:
+            a += self.centre
+        return a
+
+    def slope(
+        self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0
+    ) -> np.ndarray:
+        """1 / width where the multiplier is strictly between its bounds."""
+        a = self._multipliers(self.margins(scores, y))
+        active = (a > -slack) & (a < 1 + slack)
+        active[np.arange(len(y)), y] = False
+        return active / scores.dtype.type(self.width)
+
+    def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """-delta sum_{j != y} g_j = delta g_y, for 0 <= g_j <= 1."""
+        return self.delta * gradient[np.arange(len(y)), y].astype(np.float64)
+
+    @property
+    def curvature(self) -> float:
+        """That of a hinge rounded over its margin, where few margins are inside."""
+        return 0.3 / self.delta
+
+    @property
+    def exact(self) -> Hinge:
+        """The hinge without its smoothing."""
+        return Hinge(self.delta) if self.width else self
+
+    def rows(self, rows: slice) -> Hinge:
+        """The same with the centres of these samples."""
+        return self if self.centre is None else replace(self, centre=self.centre[rows])
