@@ -58,6 +58,23 @@ class Data:
         self.X = X.astype(self.dtype, copy=False) if self.sparse else X
         self.y, self.weights, self.n_classes = y, weights, n_classes
 
+    def __iter__(self) -> Iterator[Block]:
+        for block in self._views:
+            yield block._replace(X=block.X.astype(self.dtype, copy=False))
+
+    @cached_property
+    def _views(self) -> list[Block]:
+        n, d = self.X.shape
+        step = max(256, min(BLOCK_SCORES // self.n_classes, BLOCK_VALUES // d))
+        if self.sparse and d * self.n_classes > step:
+            step = n  # each block's gradient would cost more than its rows
+        views = []
+        for start in range(0, n, step):
+            rows = slice(start, min(start + step, n))
+            X = _csr_rows(self.X, rows) if self.sparse else self.X[rows]
+            views.append(Block(X, self.y[rows], self.weights[rows], rows))
+        return views
+
     @cached_property
     def class_masses(self) -> np.ndarray:
         """Total weight of each class, (k,)."""
@@ -92,12 +109,29 @@ class Data:
             yield Block(X, self.y[rows], self.weights[rows], rows)
 
 
+def _csr_rows(X: Any, rows: slice) -> Any:
+    """Some rows of a CSR matrix, sharing its memory."""
+    first, last = X.indptr[rows.start], X.indptr[rows.stop]
+    view = scipy.sparse.csr_matrix((rows.stop - rows.start, X.shape[1]), dtype=X.dtype)
+    view.data, view.indices = X.data[first:last], X.indices[first:last]
+    view.indptr = X.indptr[rows.start : rows.stop + 1] - first
+    return view
+
+
 @dataclass(frozen=True)
 class Variables:
     """W = T V and b = c - mean' W; T is a (d,) diagonal or a (d, d) matrix."""
 
     mean: np.ndarray  # (d,), 0 without an intercept
     factor: np.ndarray
+
+    def apply(self, X: Any) -> np.ndarray:
+        """(X - 1 mean') T of some rows, dense."""
+        if scipy.sparse.issparse(X):
+            factor = self.factor if self.factor.ndim == 2 else np.diag(self.factor)
+            return X @ factor - self.mean @ factor
+        Z = X - self.mean
+        return Z * self.factor if self.factor.ndim == 1 else Z @ self.factor
 
     @property
     def gram(self) -> np.ndarray:
@@ -251,10 +285,7 @@ class Objective:
 
     def features(self, block: Block) -> np.ndarray:
         """(X - 1 mean') T of a block and the intercept's ones: d(scores)/d(params)."""
-        X = block.X.toarray() if self.data.sparse else block.X
-        T = self.variables.factor
-        Z = X - self.variables.mean
-        Z = Z * T if T.ndim == 1 else Z @ T
+        Z = self.variables.apply(block.X)
         return np.hstack([Z, np.ones((len(Z), 1))]) if self.fit_intercept else Z
 
     def _working(self, W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

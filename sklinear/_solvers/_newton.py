@@ -25,6 +25,7 @@ PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is as
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 CG_STEPS = 250  # of one Newton step
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
+ROUNDING = 1e-11  # relative gap from which on progress may be noise
 SMALLEST_WIDTH = 1e-6  # in units of delta
 
 Arrays = list[np.ndarray]  # (m, k), one a block
@@ -82,13 +83,15 @@ def _descend(
             return True
         gap = state.at.primal - state.dual
         off = _distance(objective, state)
-        if off <= INNER * gap if hinge else monitor.gap <= 1e-9:
+        rounding = gap <= ROUNDING * state.at.primal
+        settled = hinge and (off <= INNER * gap or rounding)
+        if settled or (rounding and not hinge):
             measure = gap if hinge else off
             stalls = stalls + 1 if measure > best / 2 else 0
             best = min(measure, best)
             if stalls > 3 or best == 0:
                 return True
-        if hinge and off <= max(INNER * gap, 1e-16 * state.at.primal):
+        if settled:
             objective = _recentre(objective, state)
             state, steps = _visit(objective, state.params, state.scores), 0
         if steps >= patience and monitor.gap > 1e-8:
@@ -216,8 +219,14 @@ def _dense_step(objective, state, hessians, ridge):
         H[j, :d, j, :d] += penalty
     H = H.reshape(d1 * k, d1 * k)
     diagonal = np.einsum("ii->i", H)
-    diagonal += ridge + 1e-13 * diagonal.mean()  # adding a constant to scores is free
-    factor = scipy.linalg.cho_factor(H, overwrite_a=True, check_finite=False)
+    jitter = 1e-13 * diagonal.mean()  # a constant added to all scores is free
+    while True:
+        diagonal += ridge + jitter
+        try:
+            factor = scipy.linalg.cho_factor(H, check_finite=False)
+            break
+        except np.linalg.LinAlgError:
+            ridge, jitter = 0.0, 100 * jitter
     step = scipy.linalg.cho_solve(factor, -state.at.gradient.T.ravel())
     return np.ascontiguousarray(step.reshape(k, d1).T)
 

@@ -173,7 +173,8 @@ def _survey(
         value += float(loss.exact(scores, block.y)[0] @ block.weights)
         activity[block.rows] = loss.activity(scores, block.y)
     # a loss that is flat here is not flat a step away
-    return value, np.maximum(activity, 1e-2 * float(activity @ data.weights))
+    typical = max(float(activity @ data.weights), 1e-2 * loss.curvature)
+    return value, np.maximum(activity, 1e-2 * typical)
 
 
 def _metric(
@@ -192,8 +193,7 @@ def _metric(
     T = variables.factor
     leverage = 0.0
     for block in data:
-        Z = block.X - variables.mean
-        Z = Z * T if T.ndim == 1 else Z @ T
+        Z = variables.apply(block.X)
         each = activity[block.rows] * (np.einsum("ij,ij->i", Z, Z) + intercept)
         leverage = max(leverage, float(each.max()))
     matrix = T**2 if T.ndim == 1 else T @ T.T
