@@ -1,7 +1,7 @@
 """The certificate: a lower bound of the optimum from the dual, and the relative gap.
 
-With U (n, k) the weighted score gradients of a point, w the weights and L* the conjugate
-of the loss (without smoothing), Fenchel's inequality gives for every U
+With U (n, k) the weighted score gradients of a point, w the weights and L* the loss's
+conjugate (without smoothing), Fenchel's inequality gives for every U
 
     P(W, b) >= D(U) = - sum_i w_i L*(U_i / w_i) - ||X' U||_F^2 / (4 alpha),
 
@@ -30,9 +30,9 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
     if objective.fit_intercept and balance:
         t, G = _balancing_point(at.residual, objective.data.class_masses)
         masses, loss = objective.data.class_masses, objective.loss.exact
-        balance = float(loss.conjugate(G, np.arange(len(masses))) @ masses)
+        cost = float(loss.conjugate(G, np.arange(len(masses))) @ masses)
         sums = objective.data.class_sums - np.outer(objective.variables.mean, masses)
-        conjugate = (1 - t) * conjugate + t * balance
+        conjugate = (1 - t) * conjugate + t * cost
         pulled = (1 - t) * pulled + t * (sums @ G)
     value = -conjugate - float(np.vdot(pulled, pulled)) / (4 * objective.alpha)
     return max(value, 0.0)

@@ -226,7 +226,7 @@ def _as_scores_and_labels(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     if not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"y must hold integer class indices, got dtype {y.dtype}.")
-    if y.size and not (0 <= y.min() and y.max() < scores.shape[1]):
+    if y.size and not (y.min() >= 0 and y.max() < scores.shape[1]):
         raise ValueError(
             f"y must hold class indices in 0..{scores.shape[1] - 1}, got "
             f"{y.min()}..{y.max()}."
@@ -404,10 +404,10 @@ class SquaredHinge(_Margin):
 class Hinge(_Margin):
     """sum_{j != y} max(0, m_j), or a smooth function that approaches it from below.
 
-    With ``width`` > 0 each hinge is max_{0 <= a <= 1} a m - width/2 (a - centre)^2: with
-    centre 0 the Huber function, with the last multipliers as centre one step of the
-    method of multipliers, whose limit is the hinge itself at any width. Its gradient
-    a = clip(centre + m / width, 0, 1) is feasible in the hinge's dual.
+    With ``width`` > 0 each hinge is max_{0 <= a <= 1} a m - width/2 (a - centre)^2:
+    with centre 0 the Huber function, with the last multipliers as centre one step of
+    the method of multipliers, whose limit is the hinge itself at any width. Its
+    gradient a = clip(centre + m / width, 0, 1) is feasible in the hinge's dual.
     """
 
     delta: float = 1.0

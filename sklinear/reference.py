@@ -152,7 +152,7 @@ def svm_objective(
     --------
     >>> import numpy as np
     >>> from sklinear import reference
-    >>> value, gradient = reference.svm_objective(np.zeros((2, 3)), np.eye(2), [0, 2], 1)
+    >>> value, _ = reference.svm_objective(np.zeros((2, 3)), np.eye(2), [0, 2], 1)
     >>> print(value)
     2.0
     """

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import scipy.optimize
 
+from sklinear._data import Data
 from sklinear._duality import dual_value
-from sklinear._objective import Data, Evaluation, Objective, choose_variables
+from sklinear._objective import Evaluation, Objective
 from sklinear._solvers._newton import newton
 from sklinear._solvers._solution import Monitor, Options, Solution
+from sklinear._variables import choose_variables
 from sklinear.losses import Hinge, Loss
 
 SLOW = 1e-2  # relative decrease in WINDOW iterations below which Newton takes over

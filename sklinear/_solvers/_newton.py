@@ -1,10 +1,10 @@
 """Newton's method: the last steps of a fit, where precision comes from curvature.
 
 Semismooth on the hinges (Qi and Sun 1993): the generalised Hessian keeps the violated
-margins. The hinge itself is the limit of a method of multipliers (Rockafellar 1976): its
-smooth steps are centred at the last multipliers, so that the limit is the hinge's own
-optimum while the widths stay far from rounding. What Newton cannot solve in a few steps
-is solved for ten times alpha first: as alpha falls, the active set hardly changes.
+margins. The hinge itself is the limit of a method of multipliers (Rockafellar 1976):
+its smooth steps are centred at the last multipliers, so that the limit is the hinge's
+own optimum while the widths stay far from rounding. What Newton cannot solve in a few
+steps is solved for ten times alpha first: as alpha falls, the active set hardly changes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import scipy.linalg
 from sklinear._duality import dual_value
 from sklinear._objective import Evaluation, Objective
 from sklinear._solvers._solution import Monitor
-from sklinear.losses import Hinge, HessianProduct
+from sklinear.losses import HessianProduct, Hinge
 
 LARGEST_DENSE = 800  # params up to which a dense Hessian beats conjugate gradients
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
@@ -56,7 +56,7 @@ def newton(
     if isinstance(objective.loss, Hinge):
         loss = objective.loss
         objective = objective.replace(loss=Hinge(loss.delta, width=loss.delta / 2))
-    patience = PATIENCE if 0 < objective.alpha and detours else np.inf
+    patience = PATIENCE if objective.alpha > 0 and detours else np.inf
     if _descend(objective, params, monitor, exact, patience):
         return
     detour = monitor.detour(tol=max(monitor.tol, 1e-3))
@@ -117,12 +117,11 @@ def _distance(objective: Objective, state: _State) -> float:
     return float(np.vdot(slack, slack)) / (4 * alpha) + max(unbalanced, 0.0)
 
 
-def _recentre(objective, state):
+def _recentre(objective: Objective, state: _State) -> Objective:
     """The hinge smoothed around the multipliers of this point, over half the width."""
     loss = objective.loss
-    centre = np.zeros(
-        (len(objective.data.y), objective.data.n_classes), order="F"
-    )
+    assert isinstance(loss, Hinge)
+    centre = np.zeros((len(objective.data.y), objective.data.n_classes), order="F")
     for block, scores in zip(objective.data, state.scores, strict=True):
         centre[block.rows] = loss.rows(block.rows)(scores, block.y)[1]
     centre[np.arange(len(centre)), objective.data.y] = 0
@@ -130,7 +129,8 @@ def _recentre(objective, state):
     return objective.replace(loss=replace(loss, centre=centre, width=width))
 
 
-def _visit(objective, params, scores):
+def _visit(objective: Objective, params: np.ndarray, scores: Arrays) -> _State:
+    """Everything about a point whose scores are known: half a pass over X."""
     value, primal, conjugate, U = _rows(objective, scores)
     pulled, residual = objective.pull(U)
     W = objective.split(params)[0]
@@ -138,17 +138,18 @@ def _visit(objective, params, scores):
     return _State(params, scores, U, at, dual_value(objective, at))
 
 
-def _rows(objective, scores):
+def _rows(objective: Objective, scores: Arrays) -> tuple[float, float, float, Arrays]:
     """Sums over the blocks of value, primal value and conjugate, and U."""
-    sums, U = np.zeros(3), []
+    value = primal = conjugate = 0.0
+    U = []
     for block, s in zip(objective.data, scores, strict=True):
-        value, primal, u, conjugate = objective.rows(block, s, conjugate=True)
-        sums += value, primal, conjugate
+        v, p, u, c = objective.rows(block, s, conjugate=True)
+        value, primal, conjugate = value + v, primal + p, conjugate + c
         U.append(u)
-    return *sums.tolist(), U
+    return value, primal, conjugate, U
 
 
-def _step(objective, state, monitor):
+def _step(objective: Objective, state: _State, monitor: Monitor) -> _State | None:
     """The next point, or None if rounding hides every decrease."""
     hessians = [
         objective.loss.rows(block.rows).hessian(s, block.y, block.weights)
@@ -169,7 +170,13 @@ def _step(objective, state, monitor):
     return _visit(objective, state.params + t * step, scores)
 
 
-def _cg_step(objective, state, hessians, ridge, monitor):
+def _cg_step(
+    objective: Objective,
+    state: _State,
+    hessians: list[HessianProduct],
+    ridge: float,
+    monitor: Monitor,
+) -> tuple[np.ndarray, Arrays]:
     """Truncated conjugate gradients (Steihaug 1983), and the scores' change."""
     r = -state.at.gradient
     step, p = np.zeros_like(r), r.copy()
@@ -199,7 +206,9 @@ def _cg_step(objective, state, hessians, ridge, monitor):
     return step, change
 
 
-def _dense_step(objective, state, hessians, ridge):
+def _dense_step(
+    objective: Objective, state: _State, hessians: list[HessianProduct], ridge: float
+) -> np.ndarray:
     """Solve with the Hessian written out, one pair of classes at a time."""
     (d1, k), d = objective.shape, objective.data.X.shape[1]
     H = np.zeros((k, d1, k, d1))  # upper triangle of pairs only
@@ -217,13 +226,13 @@ def _dense_step(objective, state, hessians, ridge):
     penalty = 2 * objective.alpha * objective.variables.gram
     for j in range(k):
         H[j, :d, j, :d] += penalty
-    H = H.reshape(d1 * k, d1 * k)
-    diagonal = np.einsum("ii->i", H)
+    square = H.reshape(d1 * k, d1 * k)
+    diagonal = np.einsum("ii->i", square)
     jitter = 1e-13 * diagonal.mean()  # a constant added to all scores is free
     while True:
         diagonal += ridge + jitter
         try:
-            factor = scipy.linalg.cho_factor(H, check_finite=False)
+            factor = scipy.linalg.cho_factor(square, check_finite=False)
             break
         except np.linalg.LinAlgError:
             ridge, jitter = 0.0, 100 * jitter
@@ -231,14 +240,16 @@ def _dense_step(objective, state, hessians, ridge):
     return np.ascontiguousarray(step.reshape(k, d1).T)
 
 
-def _line_search(objective, state, step, change):
+def _line_search(
+    objective: Objective, state: _State, step: np.ndarray, change: Arrays
+) -> float:
     """Where the slope along the step has almost vanished; 0 if nothing decreases."""
     alpha, at = objective.alpha, state.at
     coef = objective.split(step)[0]
     bend = 2 * alpha * float(np.vdot(coef, coef))
     tilt = 2 * alpha * float(np.vdot(coef, at.coef))
 
-    def probe(t):
+    def probe(t: float) -> tuple[float, float]:
         scores = [s + t * c for s, c in zip(state.scores, change, strict=True)]
         value, _, _, U = _rows(objective, scores)
         value += alpha * float(np.vdot(at.coef, at.coef)) + t * tilt + t * t * bend / 2
@@ -262,5 +273,6 @@ def _line_search(objective, state, step, change):
     return low
 
 
-def _inner(U, change):
+def _inner(U: Arrays, change: Arrays) -> float:
+    """<U, change> over all blocks."""
     return sum(float(np.vdot(u, c)) for u, c in zip(U, change, strict=True))

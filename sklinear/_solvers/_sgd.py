@@ -9,8 +9,10 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils.extmath import row_norms
 
-from sklinear._objective import Data, choose_variables, scores_of
+from sklinear._data import Data
+from sklinear._objective import scores_of
 from sklinear._solvers._solution import Options, Solution
+from sklinear._variables import choose_variables
 from sklinear.losses import Hinge, Loss
 
 FEWEST_STEPS = 100  # of an epoch: batches shrink (to SMALLEST_BATCH) to allow them
@@ -56,27 +58,27 @@ def sgd(
     """Epochs of shuffled mini-batches until they no longer pay.
 
     The rate falls linearly to 0 at ``max_iter`` epochs, and to a half after an epoch
-    that does not improve the objective by ``tol``; the best epoch's end is kept. O(n d
-    (k + d / batch_size)) time an epoch, or O(nnz k) on sparse rows; O(d k + d^2) memory.
+    that does not improve the objective by ``tol``; the best epoch's end is kept.
+    O(n d (k + d)) time an epoch, or O(nnz k) on sparse rows; O(d k + d^2) memory.
     """
     W, b = (part.astype(data.dtype) for part in start)
     counted = np.flatnonzero(data.weights)
     batch = min(options.batch_size, max(SMALLEST_BATCH, len(counted) // FEWEST_STEPS))
-    value, activity = _survey(data, _smoothed(loss, 1.0), alpha, W, b)
+    value, activity = survey(data, smoothed(loss, 1.0), alpha, W, b)
     best = value, W, b
     history: list[float] = []
     halvings = stalled = 0
     for epoch in range(options.max_iter):
-        metric = _metric(data, alpha, activity, fit_intercept)
+        metric = measure(data, alpha, activity, fit_intercept)
         left = 0.5**halvings * (1 - epoch / options.max_iter)
-        rate = _first_rate(metric, options, batch)
-        smooth = _smoothed(loss, left)
+        rate = first_rate(metric, options, batch)
+        smooth = smoothed(loss, left)
         order = options.rng.permutation(counted)
         n_steps = -(-len(order) // batch)
         fall = 0.5**halvings / options.max_iter  # of ``left`` within the epoch
         rates = rate * (left - fall * np.arange(n_steps) / n_steps)
-        W, b = _epoch(data, smooth, alpha, W, b, order, batch, metric, rates)
-        value, activity = _survey(data, smooth, alpha, W, b)
+        W, b = run_epoch(data, smooth, alpha, W, b, order, batch, metric, rates)
+        value, activity = survey(data, smooth, alpha, W, b)
         history.append(value)
         if options.verbose:
             print(f"epoch {epoch + 1}: objective {value:.6e}, rate {rates[-1]:.1e}")
@@ -92,21 +94,21 @@ def sgd(
     )
 
 
-def _first_rate(metric: Metric, options: Options, batch: int) -> float:
+def first_rate(metric: Metric, options: Options, batch: int) -> float:
     """What the user says, else the metric."""
     if isinstance(options.learning_rate, str):
         return metric.rate(batch)
     return float(options.learning_rate)
 
 
-def _smoothed(loss: Loss, left: float) -> Loss:
+def smoothed(loss: Loss, left: float) -> Loss:
     """A hinge rounded over less and less of its margin."""
     if not isinstance(loss, Hinge):
         return loss
     return Hinge(loss.delta, width=loss.delta * max(left, 0.02))
 
 
-def _epoch(
+def run_epoch(
     data: Data,
     loss: Loss,
     alpha: float,
@@ -162,7 +164,7 @@ def _columns(X: Any) -> tuple[np.ndarray, Any]:
     return columns if len(columns) else np.zeros(1, dtype=int), compact
 
 
-def _survey(
+def survey(
     data: Data, loss: Loss, alpha: float, W: np.ndarray, b: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """Objective, and activity (n,) of each sample's loss, from one forward pass."""
@@ -177,7 +179,7 @@ def _survey(
     return value, np.maximum(activity, 1e-2 * typical)
 
 
-def _metric(
+def measure(
     data: Data, alpha: float, activity: np.ndarray, fit_intercept: bool
 ) -> Metric:
     """The inverse of the curvature at hand, shared by the classes."""
@@ -198,7 +200,10 @@ def _metric(
         leverage = max(leverage, float(each.max()))
     matrix = T**2 if T.ndim == 1 else T @ T.T
     return Metric(
-        variables.mean.astype(data.dtype), matrix.astype(data.dtype), intercept, leverage
+        variables.mean.astype(data.dtype),
+        matrix.astype(data.dtype),
+        intercept,
+        leverage,
     )
 
 
@@ -212,89 +217,3 @@ def _largest_eigenvalue(X: Any, weights: np.ndarray) -> float:
         v = X.T @ (weights * (X @ (v / size)))
         value = float(np.linalg.norm(v))
     return value
-
-
-# Data that come in pieces -------------------------------------------------------------
-
-
-@dataclass
-class Stream:
-    """What has to be remembered of the rows that went by."""
-
-    n_rows: int = 0
-    n_steps: int = 0
-    total: float = 0.0  # weight of the rows
-    mean: np.ndarray | float = 0.0  # (d,), dense rows only
-    spread: np.ndarray | float = 0.0  # (d,), weighted squares of the distances from it
-
-    def see(self, data: Data, n_steps: int) -> None:
-        """Merge the moments of more rows (Chan, Golub and LeVeque 1983)."""
-        total = float(data.weights.sum())
-        share = total / (self.total + total)
-        if not data.sparse:
-            mean = data.weights @ data.X / total
-            spread = data.weights @ np.square(data.X - mean)
-            away = mean - self.mean
-            self.spread = self.spread + spread + self.total * share * np.square(away)
-            self.mean = self.mean + share * away
-        self.total += total
-        self.n_rows += int(np.count_nonzero(data.weights))
-        self.n_steps += n_steps
-
-
-def partial_sgd(
-    data: Data,
-    loss: Loss,
-    alpha: float,
-    fit_intercept: bool,
-    start: tuple[np.ndarray, np.ndarray],
-    options: Options,
-    stream: Stream,
-) -> tuple[np.ndarray, np.ndarray]:
-    """One pass over more rows, in their order; the rate falls as 1 / sqrt(steps).
-
-    ``data.weights`` are the rows' own; they count in units of the mean weight so far.
-    O(n d k) time, or O(nnz k + d k) on sparse rows.
-    """
-    W, b = (part.astype(data.dtype) for part in start)
-    order = np.flatnonzero(data.weights)
-    n_steps = -(-len(order) // options.batch_size)
-    steps = stream.n_steps + np.arange(n_steps)
-    stream.see(data, n_steps)
-    loss = _smoothed(loss, 0.1)
-    shares = data.weights * (stream.n_rows / stream.total / len(order))
-    data = Data(data.X, data.y, shares, data.n_classes)
-    _, activity = _survey(data, loss, alpha, W, b)
-    if data.sparse:
-        metric = _metric(data, alpha, activity, fit_intercept)
-    else:
-        metric = _stream_metric(data, alpha, activity, fit_intercept, stream)
-    rates = _first_rate(metric, options, options.batch_size) / np.sqrt(1 + steps / FEWEST_STEPS)
-    return _epoch(data, loss, alpha, W, b, order, options.batch_size, metric, rates)
-
-
-def _stream_metric(
-    data: Data,
-    alpha: float,
-    activity: np.ndarray,
-    fit_intercept: bool,
-    stream: Stream,
-) -> Metric:
-    """The diagonal one, from the moments of all rows so far."""
-    typical = float(activity @ data.weights)
-    intercept = 1 / typical if fit_intercept else 0.0
-    mean = np.asarray(stream.mean)
-    squares = np.square(mean)
-    variance = np.asarray(stream.spread) / stream.total
-    # without an intercept it is the square that counts; and few rows say little about
-    # a variance, so that the mean's own square stands in for it at first
-    variance = variance + squares / (stream.n_rows if fit_intercept else 1)
-    matrix = 1 / np.maximum(typical * variance + 2 * alpha, np.finfo(float).tiny)
-    centred = data.X - mean if fit_intercept else data.X
-    each = activity * (np.square(centred) @ matrix + intercept)
-    return Metric(
-        (mean if fit_intercept else np.zeros_like(mean)).astype(data.dtype),
-        matrix.astype(data.dtype),
-        intercept,
-        float(each.max()),
-    )

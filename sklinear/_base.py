@@ -1,0 +1,319 @@
+"""What the estimators share: validation, labels, weights, warnings, attributes."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
+from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from sklinear._data import Data
+from sklinear._solvers import SOLVERS, Options, Solution
+from sklinear._solvers._stream import Stream, partial_sgd
+from sklinear._threads import single_threaded_blas
+from sklinear.losses import Loss
+
+
+class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
+    """What the two estimators share: everything but the loss."""
+
+    _doc_link_module = "sklinear"
+    _doc_link_template = (
+        "https://sklinear.readthedocs.io/en/stable/api.html#sklinear.{class_name}"
+    )
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "alpha": [Interval(Real, 0, np.inf, closed="left")],
+        "fit_intercept": ["boolean"],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "solver": [StrOptions({"auto", *SOLVERS})],
+        "tol": [Interval(Real, 0, np.inf, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, np.inf, closed="neither"),
+        ],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        """What the documentation's address is made of."""
+        return {"class_name": type(self).__name__}
+
+    def _loss(self) -> Loss:
+        """The loss that the parameters name."""
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearClassifier:
+        """Fit the model to data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples. float32 and float64 are taken as they are, dense or CSR; anything
+            else is converted once.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0; only their ratios matter. Rows of weight 0 do not count, not
+            even for the classes.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, X, y or the weights are not as described, or fewer than two
+            classes have weight.
+        """
+        self._validate_params()
+        X, y = self._validate_data(X, y)
+        weights = self._sample_weights(X, sample_weight)
+        counted = weights > 0
+        classes = np.unique(y[counted])
+        if isinstance(self.class_weight, dict):
+            weights = weights * self._class_weights(classes, y)
+            counted = weights > 0
+            classes = np.unique(y[counted])
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes with "
+                f"positive weight, got {len(classes)} class: {classes}."
+            )
+        labels = np.searchsorted(classes, y)
+        labels[~counted] = 0
+        weights = weights / weights.max()
+        if self.class_weight == "balanced":
+            weights = weights / np.bincount(labels, weights)[labels]
+        weights = weights / weights.sum()
+        start = np.zeros((X.shape[1], len(classes))), np.zeros(len(classes))
+        if self.warm_start and hasattr(self, "coef_"):
+            start = self._full_params(classes, X.shape[1])
+        solver = "lbfgs" if self.solver == "auto" else self.solver
+        with single_threaded_blas():
+            solution = SOLVERS[solver](
+                Data(X, labels, weights, len(classes)),
+                self._loss(),
+                float(self.alpha),
+                self.fit_intercept,
+                start,
+                self._options(),
+            )
+        self.classes_ = classes
+        self._set_coef(solution.coef, solution.intercept, X.dtype)
+        self.n_iter_ = len(solution.history)
+        self.loss_curve_ = solution.history
+        self.solver_ = solver
+        self._stream = Stream()
+        if not np.isnan(solution.gap):
+            self.dual_gap_ = solution.gap
+        elif hasattr(self, "dual_gap_"):
+            del self.dual_gap_
+        if not solution.converged:
+            self._warn(solution)
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> LinearClassifier:
+        """Learn from more rows: one pass of mini-batch SGD, whatever ``solver`` is.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever come. Required in the first call, unless the model
+            was fitted before.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0, relative to those of the rows before.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, X, y or the weights are not as described, ``classes`` is
+            missing in the first call, or a label is not among them.
+        """
+        self._validate_params()
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all labels at once, so partial_fit "
+                "expects class_weight=None or a dict of weights, got 'balanced'."
+            )
+        first = not hasattr(self, "classes_")
+        if first and classes is None:
+            raise ValueError(
+                "classes must be given in the first call to partial_fit: the labels "
+                "that will come, got None."
+            )
+        X, y = self._validate_data(X, y, reset=first)
+        if first:
+            self._start_stream(np.unique(classes), X)
+        elif classes is not None and not np.array_equal(
+            np.unique(classes), self.classes_
+        ):
+            raise ValueError(
+                f"classes must be those of the first call, {self.classes_}, got "
+                f"{np.unique(classes)}."
+            )
+        unseen = np.setdiff1d(y, self.classes_)
+        if len(unseen):
+            raise ValueError(
+                f"y must hold classes of the first call to partial_fit, "
+                f"{self.classes_}, got {unseen} too."
+            )
+        weights = self._sample_weights(X, sample_weight)
+        if self.class_weight is not None:
+            weights = weights * self._class_weights(self.classes_, y)
+        with single_threaded_blas():
+            W, b = partial_sgd(
+                Data(X, np.searchsorted(self.classes_, y), weights, len(self.classes_)),
+                self._loss(),
+                float(self.alpha),
+                self.fit_intercept,
+                self._full_params(self.classes_, X.shape[1]),
+                self._options(),
+                self._stream,
+            )
+        self._set_coef(W, b, X.dtype)
+        return self
+
+    def _start_stream(self, classes: np.ndarray, X: Any) -> None:
+        """What a fit would have set, before any row is learnt."""
+        if len(classes) < 2:
+            raise ValueError(
+                f"classes must hold at least 2 classes, got {len(classes)} class: "
+                f"{classes}."
+            )
+        self.classes_ = classes
+        self.n_iter_, self.loss_curve_, self.solver_ = 1, [], "sgd"
+        self._stream = Stream()
+        zeros = np.zeros((X.shape[1], len(classes)))
+        self._set_coef(zeros, zeros.sum(axis=0), X.dtype)
+
+    def _validate_data(self, X: Any, y: Any, reset: bool = True) -> tuple[Any, Any]:
+        """X as float32 or float64, dense or CSR, and class labels."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            reset=reset,
+        )
+        check_classification_targets(y)
+        return X, y
+
+    def _sample_weights(self, X: Any, sample_weight: Any) -> np.ndarray:
+        """Non-negative weights (n,), float64, at least one of them positive."""
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        if weights.min() < 0:
+            raise ValueError(
+                "sample_weight must be >= 0. Negative values in data passed to "
+                f"`sample_weight`, the least is {weights.min()}."
+            )
+        if weights.max() == 0:
+            raise ValueError("sample_weight must be > 0 for some row, all are zero.")
+        return weights
+
+    def _class_weights(self, classes: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The dict class_weight of each row, (n,); 0 for rows of no class."""
+        each = compute_class_weight(self.class_weight, classes=classes, y=classes)
+        if not (np.isfinite(each).all() and each.min() >= 0 and each.max() > 0):
+            raise ValueError(
+                "class_weight must be >= 0 for each class and > 0 for some, got "
+                f"{self.class_weight}."
+            )
+        place = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+        return np.where(classes[place] == y, each[place], 0.0)
+
+    def _full_params(
+        self, classes: np.ndarray, n_features: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """W (d, k) and b (k,) of the present coefficients, one column a class."""
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                "warm_start=True needs the classes of the previous fit, "
+                f"{self.classes_}, got {classes}."
+            )
+        coef = self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
+        W = np.asarray(coef, dtype=np.float64).T
+        b = np.asarray(self.intercept_, dtype=np.float64)
+        if len(W) != n_features:
+            raise ValueError(
+                f"warm_start=True needs the {len(W)} features of the previous fit, got "
+                f"{n_features}."
+            )
+        if len(classes) == 2:
+            return np.hstack([-W / 2, W / 2]), np.concatenate([-b / 2, b / 2])
+        return W, b
+
+    def _set_coef(self, W: np.ndarray, b: np.ndarray, dtype: Any) -> None:
+        """One row a class that add up to 0, or one row for two classes."""
+        coef = (W - W.mean(axis=1, keepdims=True)).T
+        intercept = b - b.mean()
+        if len(coef) == 2:
+            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+        self.coef_ = np.ascontiguousarray(coef, dtype=dtype)
+        self.intercept_ = intercept.astype(dtype)
+
+    def _options(self) -> Options:
+        """The parameters that speak to solvers."""
+        return Options(
+            self.tol,
+            self.max_iter,
+            int(self.verbose),
+            self.batch_size,
+            self.learning_rate,
+            check_random_state(self.random_state),
+        )
+
+    def _warn(self, solution: Solution) -> None:
+        """Say what state the fit is in and what would help."""
+        if self.alpha == 0:
+            state = (
+                "alpha=0 leaves the optimum without a bound, and it may be at infinity"
+            )
+            remedy = "set alpha > 0"
+        elif np.isnan(solution.gap):
+            state = "the objective was still falling by more than tol"
+            remedy = "raise max_iter or tol"
+        else:
+            state = (
+                f"the objective {solution.value:.6g} is proven to be within "
+                f"{solution.gap:.1e} of the optimum (relative), not within "
+                f"tol={self.tol:g}"
+            )
+            remedy = "raise max_iter, tol or alpha"
+        warnings.warn(
+            f"{type(self).__name__} stopped {solution.message} (max_iter="
+            f"{self.max_iter}): {state}; {remedy}.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,118 @@
+"""The change of variables between the user's params and the solvers'.
+
+Features are centred through the intercept and multiplied by a factor T that makes the
+curvature nearly round,
+
+    W = T V,    b = c - mean' W,    scores = (X - 1 mean') T V + 1 c',
+
+so that the way to the optimum depends neither on where the features lie nor on how they
+are scaled, and the optimum is the same. X itself is not shifted, scaled or copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+
+from sklinear._data import Data
+
+# Beyond this many features a (d, d) factor costs more than it saves.
+LARGEST_FACTOR = 1024
+
+
+@dataclass(frozen=True)
+class Variables:
+    """W = T V and b = c - mean' W; T is a (d,) diagonal or a (d, d) matrix."""
+
+    mean: np.ndarray  # (d,), 0 without an intercept
+    factor: np.ndarray
+
+    def apply(self, X: Any) -> np.ndarray:
+        """(X - 1 mean') T of some rows, dense."""
+        if scipy.sparse.issparse(X):
+            factor = self.factor if self.factor.ndim == 2 else np.diag(self.factor)
+            return X @ factor - self.mean @ factor
+        Z = X - self.mean
+        return Z * self.factor if self.factor.ndim == 1 else Z @ self.factor
+
+    @property
+    def gram(self) -> np.ndarray:
+        """T' T, (d, d)."""
+        if self.factor.ndim == 1:
+            return np.diag(self.factor**2)
+        return self.factor.T @ self.factor
+
+    def coef(self, V: np.ndarray) -> np.ndarray:
+        """T V."""
+        if self.factor.ndim == 1:
+            return self.factor[:, None] * V
+        return self.factor @ V
+
+    def transpose(self, gradient: np.ndarray) -> np.ndarray:
+        """T' g: a gradient in W as one in V."""
+        if self.factor.ndim == 1:
+            return self.factor[:, None] * gradient
+        return self.factor.T @ gradient
+
+    def inverse(self, W: np.ndarray) -> np.ndarray:
+        """The V of a W; 0 for features that T leaves out."""
+        if self.factor.ndim == 1:
+            used = self.factor[:, None] > 0
+            return np.divide(W, self.factor[:, None], out=np.zeros_like(W), where=used)
+        return scipy.linalg.solve(self.factor, W)
+
+
+def choose_variables(
+    data: Data, alpha: float, curvature: float | np.ndarray, fit_intercept: bool
+) -> Variables:
+    """Centre and scale so that the Hessian's bound is nearly the identity.
+
+    With C the covariance of the rows, weighted by their weights and the curvature (n,)
+    of their losses, T T' = (C + 2 alpha I)^-1, in the manner of Boehning (1992) who
+    bounds the softmax's by 1/2; or, where d is large or X sparse, the same of C's
+    diagonal. O(n d^2 + d^3) time and O(d^2) memory, or O(n d) and O(d).
+    """
+    d = data.X.shape[1]
+    bound: np.ndarray
+    curvatures = data.weights * curvature  # (n,)
+    total = curvatures.sum()
+    mean = np.zeros(d)
+    if fit_intercept:
+        for block in data:
+            mean += block.X.T @ (curvatures[block.rows] / total)
+    if data.sparse:
+        each = np.repeat(curvatures, np.diff(data.X.indptr))
+        squares = np.square(data.X.data, dtype=np.float64)
+        bound = np.bincount(data.X.indices, weights=each * squares, minlength=d)
+        bound = np.maximum(bound - total * mean**2, 0)
+        return Variables(mean, _inverse_root(bound + 2 * alpha))
+    diagonal = d > LARGEST_FACTOR
+    bound = np.zeros((d,) if diagonal else (d, d))
+    for block in data:
+        centred = block.X - mean
+        each = curvatures[block.rows]
+        if diagonal:
+            bound += each @ np.square(centred)
+        else:
+            bound += centred.T @ (each[:, None] * centred)
+    if diagonal:
+        return Variables(mean, _inverse_root(bound + 2 * alpha))
+    bound.flat[:: d + 1] += 2 * alpha
+    scale = _inverse_root(np.diag(bound))  # a unit diagonal first, for Cholesky's sake
+    bound *= scale
+    bound *= scale[:, None]
+    bound.flat[:: d + 1] += 1e-10  # duplicate columns at alpha = 0
+    L = scipy.linalg.cholesky(bound, lower=True)
+    T = scipy.linalg.solve_triangular(L, np.eye(d), lower=True, trans="T")
+    return Variables(mean, scale[:, None] * T)
+
+
+def _inverse_root(diagonal: np.ndarray) -> np.ndarray:
+    """1 / sqrt(x), and 0 for a feature with no variance and no penalty."""
+    return np.divide(
+        1, np.sqrt(diagonal), out=np.zeros_like(diagonal), where=diagonal > 0
+    )
