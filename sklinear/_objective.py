@@ -80,11 +80,11 @@ class Objective:
 
     def pull(self, U: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Centred X' U (d, k) and 1' U (k,) of score gradients."""
-        pulled = np.zeros((self.data.X.shape[1], self.data.n_classes))
-        residual = np.zeros(self.data.n_classes)
+        pulled, residual = None, np.zeros(self.data.n_classes)
         for block, u in zip(self.data, U, strict=True):
-            pulled += block.X.T @ u
+            pulled = _add(pulled, block.X.T @ u)
             residual += u.sum(axis=0, dtype=np.float64)
+        assert pulled is not None
         return self._centred(pulled, residual), residual
 
     def evaluate(self, params: np.ndarray, conjugate: bool = False) -> Evaluation:
@@ -92,13 +92,14 @@ class Objective:
         W, b = self.split(params)
         working = self._working(W, b)
         value = primal = dual = 0.0
-        pulled, residual = np.zeros(W.shape), np.zeros(W.shape[1])
+        pulled, residual = None, np.zeros(W.shape[1])
         for block in self.data:
             scores = scores_of(block.X, *working)
             v, p, u, c = self.rows(block, scores, conjugate)
             value, primal, dual = value + v, primal + p, dual + c
-            pulled += block.X.T @ u
+            pulled = _add(pulled, block.X.T @ u)
             residual += u.sum(axis=0, dtype=np.float64)
+        assert pulled is not None
         return self.assemble(
             W, value, primal, dual, self._centred(pulled, residual), residual
         )
@@ -148,13 +149,22 @@ class Objective:
 
     def _working(self, W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """W and b in the precision of the products with X."""
-        return W.astype(self.data.dtype), b.astype(self.data.dtype)
+        dtype = self.data.dtype
+        return W.astype(dtype, copy=False), b.astype(dtype, copy=False)
 
     def _centred(self, pulled: np.ndarray, residual: np.ndarray) -> np.ndarray:
         """X' U as (X - 1 mean')' U."""
-        if self.fit_intercept:
-            pulled -= np.outer(self.variables.mean, residual)
+        if self.fit_intercept and self.variables.mean.any():
+            pulled -= self.variables.mean[:, None] * residual
         return pulled
+
+
+def _add(total: np.ndarray | None, part: np.ndarray) -> np.ndarray:
+    """total + part in float64, in the memory of one of them where it can be."""
+    if total is None:
+        return part.astype(np.float64, copy=False)
+    total += part
+    return total
 
 
 def scores_of(X: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ Semismooth on the hinges (Qi and Sun 1993): the generalised Hessian keeps the vi
 margins. The hinge itself is the limit of a method of multipliers (Rockafellar 1976):
 its smooth steps are centred at the last multipliers, so that the limit is the hinge's
 own optimum while the widths stay far from rounding. What Newton cannot solve in a few
-steps is solved for ten times alpha first: as alpha falls, the active set hardly changes.
+steps is solved for ten times alpha first: the active set then changes little.
 """
 
 from __future__ import annotations
