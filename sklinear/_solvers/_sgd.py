@@ -18,6 +18,7 @@ from sklinear.losses import Hinge, Loss
 FEWEST_STEPS = 100  # of an epoch: batches shrink (to SMALLEST_BATCH) to allow them
 SMALLEST_BATCH = 16
 LONGEST_MOVE = 1.0  # of a score in one step, in units of delta
+SAMPLE = 4096  # rows that the curvature is estimated from, at least
 PATIENCE = 5  # epochs without progress, each at half the rate, before the end
 
 
@@ -28,7 +29,7 @@ class Metric:
     mean: np.ndarray | None  # (d,), None: not centred, and the matrix is a number
     matrix: np.ndarray | float  # (d, d), (d,) or a number
     intercept: float  # the same for the intercept; 0 without one
-    leverage: float  # largest curvature of one sample in this metric
+    leverage: float  # typical curvature of one sample in this metric
 
     def __call__(self, gradient: np.ndarray) -> np.ndarray:
         """matrix @ gradient."""
@@ -41,8 +42,9 @@ class Metric:
     def rate(self, batch: int) -> float:
         """Step size: 1 for a full gradient, less the more one sample can weigh.
 
-        Expected smoothness of a batch of m samples, L + L_max / m up to terms of 1/n
-        (Gower et al. 2019, Prop. 3.8), where L = 1 in this metric.
+        After the expected smoothness of a batch of m samples, L + L_max / m (Gower et
+        al. 2019, Prop. 3.8), where L = 1 in this metric; outliers, which L_max is made
+        of, are met by the limit on a step's length instead.
         """
         return batch / (batch + self.leverage)
 
@@ -189,22 +191,35 @@ def measure(
         weights = activity * data.weights
         curvature = _largest_eigenvalue(data.X, weights) + 2 * alpha
         norms = row_norms(data.X, squared=True)
-        leverage = float((activity * (norms / curvature + intercept)).max())
-        return Metric(None, 1 / curvature, intercept, leverage)
+        leverage = activity * (norms / curvature + intercept)
+        typical = effective(leverage, data.weights)
+        return Metric(None, 1 / curvature, intercept, typical)
+    enough = max(SAMPLE, 5 * data.X.shape[1])
+    thin = slice(None, None, max(1, len(data.y) // enough))
+    weights = data.weights[thin]
+    if weights.any():
+        data = Data(data.X[thin], data.y[thin], weights / weights.sum(), data.n_classes)
+        activity = activity[thin]
     variables = choose_variables(data, alpha, activity, fit_intercept)
     T = variables.factor
-    leverage = 0.0
-    for block in data:
-        Z = variables.apply(block.X)
-        each = activity[block.rows] * (np.einsum("ij,ij->i", Z, Z) + intercept)
-        leverage = max(leverage, float(each.max()))
+    leverages = [
+        activity[block.rows]
+        * (np.square(variables.apply(block.X)).sum(axis=1) + intercept)
+        for block in data
+    ]
+    leverage = np.concatenate(leverages)
     matrix = T**2 if T.ndim == 1 else T @ T.T
     return Metric(
         variables.mean.astype(data.dtype),
         matrix.astype(data.dtype),
         intercept,
-        leverage,
+        effective(leverage, data.weights),
     )
+
+
+def effective(leverage: np.ndarray, weights: np.ndarray) -> float:
+    """E l^2 / E l: what a batch that is drawn at random meets."""
+    return float(weights @ np.square(leverage) / (weights @ leverage))
 
 
 def _largest_eigenvalue(X: Any, weights: np.ndarray) -> float:

@@ -10,6 +10,7 @@ from sklinear._data import Data
 from sklinear._solvers._sgd import (
     FEWEST_STEPS,
     Metric,
+    effective,
     first_rate,
     measure,
     run_epoch,
@@ -101,5 +102,5 @@ def _stream_metric(
         (mean if fit_intercept else np.zeros_like(mean)).astype(data.dtype),
         matrix.astype(data.dtype),
         intercept,
-        float(each.max()),
+        effective(each, data.weights),
     )
