@@ -50,14 +50,16 @@ def lbfgs(
         newton(exact, monitor.params, monitor, exact=polish)
     assert monitor.params is not None
     coef, intercept = objective.split(monitor.params)
+    # an iteration is counted before its end is evaluated, and there may be none
+    history = [*monitor.history[:-1], monitor.primal]
     return Solution(
         coef,
         intercept,
         monitor.primal,
         monitor.gap,
         monitor.done,
-        f"{'max_iter=' if monitor.spent else ''}{len(monitor.history)} iterations",
-        monitor.history,
+        f"after {len(history)} iterations",
+        history,
     )
 
 

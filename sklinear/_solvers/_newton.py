@@ -85,8 +85,8 @@ def _descend(
         off = _distance(objective, state)
         rounding = gap <= ROUNDING * state.at.primal
         settled = hinge and (off <= INNER * gap or rounding)
-        if settled or (rounding and not hinge):
-            measure = gap if hinge else off
+        if settled or (monitor.done and not hinge):
+            measure = max(gap, 0.0) if hinge else off
             stalls = stalls + 1 if measure > best / 2 else 0
             best = min(measure, best)
             if stalls > 3 or best == 0:
