@@ -26,7 +26,7 @@ RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 CG_STEPS = 250  # of one Newton step
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 ROUNDING = 1e-11  # relative gap from which on progress may be noise
-SMALLEST_WIDTH = 1e-6  # in units of delta
+SMALLEST_WIDTH = 1e-8  # in units of delta
 
 Arrays = list[np.ndarray]  # (m, k), one a block
 
@@ -76,7 +76,7 @@ def _descend(
     """Newton steps at one alpha; False if they ran out of patience."""
     hinge = isinstance(objective.loss, Hinge)
     state = _visit(objective, params, objective.push(params))
-    best, stalls, steps = np.inf, 0, 0
+    best, stalls, steps, smallest = np.inf, 0, 0, False
     while True:
         monitor.offer(state.params, state.at.primal, state.dual)
         if (monitor.done and not exact) or monitor.spent:
@@ -87,13 +87,14 @@ def _descend(
         settled = hinge and (off <= INNER * gap or rounding)
         if settled or (monitor.done and not hinge):
             measure = max(gap, 0.0) if hinge else off
-            stalls = stalls + 1 if measure > best / 2 else 0
+            slow = measure > best / 2
             best = min(measure, best)
+            stalls = stalls + 1 if slow and (monitor.done or smallest) else 0
             if stalls > 3 or best == 0:
                 return True
-        if settled:
-            objective = _recentre(objective, state)
-            state, steps = _visit(objective, state.params, state.scores), 0
+            if hinge:
+                objective, smallest = _recentre(objective, state, 0.1 if slow else 0.5)
+                state, steps = _visit(objective, state.params, state.scores), 0
         if steps >= patience and monitor.gap > 1e-8:
             return False
         following = _step(objective, state, monitor)
@@ -117,16 +118,22 @@ def _distance(objective: Objective, state: _State) -> float:
     return float(np.vdot(slack, slack)) / (4 * alpha) + max(unbalanced, 0.0)
 
 
-def _recentre(objective: Objective, state: _State) -> Objective:
-    """The hinge smoothed around the multipliers of this point, over half the width."""
+def _recentre(
+    objective: Objective, state: _State, shrink: float
+) -> tuple[Objective, bool]:
+    """The hinge smoothed around the multipliers of this point, over less width.
+
+    Also whether the width is the smallest that rounding allows.
+    """
     loss = objective.loss
     assert isinstance(loss, Hinge)
     centre = np.zeros((len(objective.data.y), objective.data.n_classes), order="F")
     for block, scores in zip(objective.data, state.scores, strict=True):
         centre[block.rows] = loss.rows(block.rows)(scores, block.y)[1]
     centre[np.arange(len(centre)), objective.data.y] = 0
-    width = max(loss.width / 2, SMALLEST_WIDTH * loss.delta)
-    return objective.replace(loss=replace(loss, centre=centre, width=width))
+    width = max(loss.width * shrink, SMALLEST_WIDTH * loss.delta)
+    smooth = replace(loss, centre=centre, width=width)
+    return objective.replace(loss=smooth), width <= SMALLEST_WIDTH * loss.delta
 
 
 def _visit(objective: Objective, params: np.ndarray, scores: Arrays) -> _State:
