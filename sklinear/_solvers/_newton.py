@@ -25,7 +25,6 @@ PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is as
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 CG_STEPS = 250  # of one Newton step
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
-ROUNDING = 1e-11  # relative gap from which on progress may be noise
 SMALLEST_WIDTH = 1e-8  # in units of delta
 
 Arrays = list[np.ndarray]  # (m, k), one a block
@@ -76,25 +75,28 @@ def _descend(
     """Newton steps at one alpha; False if they ran out of patience."""
     hinge = isinstance(objective.loss, Hinge)
     state = _visit(objective, params, objective.push(params))
-    best, stalls, steps, smallest = np.inf, 0, 0, False
+    nearest = closest = np.inf  # best gap, and best distance at this smoothing
+    stalls = idle = steps = 0
+    smallest = False
     while True:
         monitor.offer(state.params, state.at.primal, state.dual)
         if (monitor.done and not exact) or monitor.spent:
             return True
-        gap = state.at.primal - state.dual
+        gap = max(state.at.primal - state.dual, 0.0)
         off = _distance(objective, state)
-        rounding = gap <= ROUNDING * state.at.primal
-        settled = hinge and (off <= INNER * gap or rounding)
-        if settled or (monitor.done and not hinge):
-            measure = max(gap, 0.0) if hinge else off
-            slow = measure > best / 2
-            best = min(measure, best)
+        idle = idle + 1 if off > closest / 2 else 0
+        closest = min(off, closest)
+        if monitor.done and (idle > 3 or off == 0):
+            return True  # rounding has the last word
+        if hinge and off <= INNER * gap:
+            slow = gap > nearest / 2
+            nearest = min(gap, nearest)
             stalls = stalls + 1 if slow and (monitor.done or smallest) else 0
-            if stalls > 3 or best == 0:
+            if stalls > 3:
                 return True
-            if hinge:
-                objective, smallest = _recentre(objective, state, 0.1 if slow else 0.5)
-                state, steps = _visit(objective, state.params, state.scores), 0
+            objective, smallest = _recentre(objective, state, 0.1 if slow else 0.5)
+            state = _visit(objective, state.params, state.scores)
+            closest, idle, steps = np.inf, 0, 0
         if steps >= patience and monitor.gap > 1e-8:
             return False
         following = _step(objective, state, monitor)

@@ -1,0 +1,358 @@
+"""What the estimators refuse, and that they say why."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+
+from sklinear import LinearSVMClassifier, SoftmaxClassifier
+
+MODELS = [
+    LinearSVMClassifier(),
+    LinearSVMClassifier(loss="hinge"),
+    SoftmaxClassifier(),
+]
+X, y = load_iris(return_X_y=True)
+
+
+@pytest.fixture(params=MODELS, ids=str)
+def model(request):
+    return clone(request.param)
+
+
+class Anything:
+    """An object that is no number."""
+
+    def __repr__(self):
+        return "Anything()"
+
+
+def refused(*values):
+    """Pairs of a value and what the message says came."""
+    return [(value, repr(value)) for value in values]
+
+
+BAD_PARAMETERS = {
+    "alpha": (
+        r"float in the range \[0.0, inf\)",
+        refused(-1.0, -1e-300, np.nan, np.inf, "1", None, [1.0], 1j, Anything()),
+    ),
+    "tol": (
+        r"float in the range \(0.0, inf\)",
+        refused(0, -1e-4, np.nan, np.inf, "1e-4", None),
+    ),
+    "max_iter": (
+        r"int in the range \[1, inf\)",
+        refused(0, -1, 1.5, 10.0, np.inf, np.nan, "100", None),
+    ),
+    "batch_size": (
+        r"int in the range \[1, inf\)",
+        refused(0, -1, 1.5, "256", "auto", None),
+    ),
+    "learning_rate": (
+        r"'auto'.* float in the range \(0.0, inf\)",
+        refused(0, 0.0, -0.1, np.nan, np.inf, "fast", "optimal", None),
+    ),
+    "solver": (r"\{.*'auto'.*\}", refused("liblinear", "LBFGS", "", None, 1)),
+    "fit_intercept": ("bool", refused("yes", "True", None, 2.5)),
+    "class_weight": (r"dict.*'balanced'.*None", refused("auto", 1.0, [1, 2, 3])),
+    "warm_start": ("bool", refused("no", None)),
+    "random_state": ("int.*RandomState.*None", refused("0", 1.5, -1)),
+    "verbose": ("int|bool", refused("loud", -1, None)),
+}
+CASES = [
+    pytest.param(name, value, expected, came, id=f"{name}={came}")
+    for name, (expected, values) in BAD_PARAMETERS.items()
+    for value, came in values
+]
+SVM_CASES = [
+    pytest.param("loss", value, r"'hinge'.*'squared_hinge'|'squared_hinge'.*'hinge'")
+    for value in ("log_loss", "Hinge", "crammer_singer", "", None, 1)
+] + [
+    pytest.param("delta", value, r"float in the range \(0.0, inf\)")
+    for value in (0, 0.0, -1.0, np.nan, np.inf, "1", None)
+]
+
+
+def assert_refused(model, name, value, expected):
+    """``fit`` and ``partial_fit`` name parameter, expectation and what came."""
+    model.set_params(**{name: value})  # which, as __init__, stores without a look
+    owner, came = type(model).__name__, re.escape(repr(value))
+    message = f"(?s)'{name}' parameter of {owner} must be .*{expected}.*Got {came}"
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y)
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(X, y, classes=[0, 1, 2])
+    assert not hasattr(model, "coef_")
+
+
+@pytest.mark.parametrize(("name", "value", "expected", "came"), CASES)
+def test_a_bad_parameter_is_named_with_what_was_expected(
+    model, name, value, expected, came
+):
+    assert_refused(model, name, value, expected)
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), SVM_CASES)
+def test_a_bad_svm_parameter_is_named_with_what_was_expected(name, value, expected):
+    assert_refused(LinearSVMClassifier(), name, value, expected)
+
+
+def test_init_stores_whatever_comes():
+    junk = Anything()
+    for kind in (LinearSVMClassifier, SoftmaxClassifier):
+        names = kind().get_params()
+        model = kind(**dict.fromkeys(names, junk))
+        assert all(value is junk for value in model.get_params().values())
+        assert vars(model).keys() == names.keys()
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_bool_and_numpy_scalars_are_numbers(model, solver):
+    model.set_params(
+        alpha=np.float32(0.1),
+        tol=np.float64(1e-2),
+        max_iter=np.int64(100),
+        batch_size=np.int32(64),
+        learning_rate=np.float32(0.5),
+        fit_intercept=np.bool_(True),
+        random_state=np.int64(0),
+        verbose=np.int64(0),
+        solver=solver,
+    )
+    assert model.fit(X, y).score(X, y) > 0.7  # a guess has 1/3
+
+
+# Data ---------------------------------------------------------------------------------
+
+
+def with_value(value):
+    """X with one bad entry."""
+    bad = X.copy()
+    bad[3, 2] = value
+    return bad
+
+
+BAD_DATA = {
+    "NaN in X": ((with_value(np.nan), y), "Input X contains NaN"),
+    "inf in X": ((with_value(np.inf), y), "Input X contains infinity"),
+    "-inf in X": ((with_value(-np.inf), y), "Input X contains infinity"),
+    "NaN in sparse X": (
+        (scipy.sparse.csr_matrix(with_value(np.nan)), y),
+        "Input X contains NaN",
+    ),
+    "inf in float32 X": (
+        (with_value(np.inf).astype(np.float32), y),
+        "Input X contains infinity",
+    ),
+    "complex X": ((X + 1j, y), "Complex data not supported"),
+    "text in X": (([*X.astype(str).tolist()[:-1], ["a"] * 4], y), "'a'"),
+    "1-d X": ((X[:, 0], y), "Expected 2D array, got 1D array"),
+    "3-d X": ((X[:, :, None], y), "dim 3"),
+    "X without rows": ((X[:0], y[:0]), r"Found array with 0 sample\(s\)"),
+    "X without columns": ((X[:, :0], y), r"0 feature\(s\)"),
+    "one row": ((X[:1], y[:1]), "at least 2 classes.* got 1 class"),
+    "too few labels": ((X, y[:-1]), r"inconsistent numbers of samples: \[150, 149\]"),
+    "no labels": ((X, None), "requires y to be passed, but the target y is None"),
+    "NaN in y": ((X, np.where(y == 1, np.nan, y)), "Input y contains NaN"),
+    "continuous y": ((X, y + 0.5 * X[:, 0]), "Unknown label type: continuous"),
+    "2-d y": ((X, np.column_stack([y, y])), r"y should be a 1d array.* \(150, 2\)"),
+    "one class": ((X, np.zeros(150, int)), r"at least 2 classes.*1 class: \[0\]"),
+    "one name": ((X, ["a"] * 150), r"at least 2 classes.*1 class: \['a'\]"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), BAD_DATA.values(), ids=BAD_DATA)
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_bad_data_are_refused(model, solver, data, message):
+    with pytest.raises(ValueError, match=message):
+        model.set_params(solver=solver).fit(*data)
+    assert not hasattr(model, "coef_")
+
+
+def weights(first, others=1.0):
+    """Weights of all rows but for the first one."""
+    return np.r_[first, np.full(149, others)]
+
+
+BAD_WEIGHTS = {
+    "negative": (weights(-1.0), r"sample_weight.* >= 0.*-1\.0"),
+    "barely negative": (weights(-1e-300), "sample_weight.* >= 0.*-1e-300"),
+    "all zero": (np.zeros(150), "(?i)sample.weight.*zero"),
+    "NaN": (weights(np.nan), "sample_weight contains NaN"),
+    "inf": (weights(np.inf), "sample_weight contains infinity"),
+    "too few": (np.ones(149), r"(?i)sample_weight.*149.*150"),
+    "2-d": (np.ones((150, 2)), "(?i)sample.weight.* 1D array"),
+    "text": (["heavy"] * 150, "(?i)sample_weight|convert string"),
+    "of one class": (1.0 * (y == 1), r"at least 2 classes with positive.*class: \[1\]"),
+}
+
+
+@pytest.mark.parametrize(("weight", "message"), BAD_WEIGHTS.values(), ids=BAD_WEIGHTS)
+def test_bad_sample_weights_are_refused(model, weight, message):
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y, sample_weight=weight)
+    assert not hasattr(model, "coef_")
+
+
+BAD_CLASS_WEIGHTS = {
+    "negative": ({0: 1, 1: -1, 2: 1}, "class_weight.* >= 0.*-1"),
+    "NaN": ({0: 1, 1: np.nan, 2: 1}, "class_weight.* >= 0.*nan"),
+    "inf": ({0: 1, 1: np.inf, 2: 1}, "class_weight.* >= 0.*inf"),
+    "all zero": ({0: 0, 1: 0, 2: 0}, "class_weight.* > 0 for some"),
+    "all but one zero": ({0: 0, 1: 0, 2: 1}, r"at least 2 classes.*1 class: \[2\]"),
+    "of no class": ({"a": 1, "b": 2, "c": 3}, "class_weight"),
+}
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "message"), BAD_CLASS_WEIGHTS.values(), ids=BAD_CLASS_WEIGHTS
+)
+def test_bad_class_weights_are_refused(model, class_weight, message):
+    with pytest.raises(ValueError, match=message):
+        model.set_params(class_weight=class_weight).fit(X, y)
+    assert not hasattr(model, "coef_")
+
+
+def test_a_class_of_no_weight_is_no_class(model):
+    two = clone(model).fit(X[y > 0], y[y > 0])
+    by_row = clone(model).fit(X, y, sample_weight=1.0 * (y > 0))
+    by_class = model.set_params(class_weight={0: 0, 1: 1, 2: 1}).fit(X, y)
+    for other in by_row, by_class:
+        assert other.classes_.tolist() == [1, 2]
+        # one problem, polished to rounding
+        np.testing.assert_allclose(other.coef_, two.coef_, rtol=1e-6)
+
+
+# Prediction ---------------------------------------------------------------------------
+
+METHODS = ["decision_function", "predict", "predict_proba", "predict_log_proba"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_prediction_needs_a_fit_and_its_number_of_features(model, method):
+    if not hasattr(model, method):
+        assert "proba" in method
+        assert isinstance(model, LinearSVMClassifier)
+        return
+    with pytest.raises(NotFittedError, match=f"{type(model).__name__} instance"):
+        getattr(model, method)(X)
+    predict = getattr(model.fit(X, y), method)
+    for bad in (X[:, :3], np.hstack([X, X]), scipy.sparse.csr_matrix(X[:, :3])):
+        name = type(model).__name__
+        message = f"X has {bad.shape[1]} features, but {name} is expecting 4"
+        with pytest.raises(ValueError, match=message):
+            predict(bad)
+    with pytest.raises(ValueError, match="contains NaN"):
+        predict(with_value(np.nan))
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        predict(X[0])
+    with pytest.raises(ValueError, match="0 sample"):
+        predict(X[:0])
+
+
+# partial_fit --------------------------------------------------------------------------
+
+
+def test_the_first_partial_fit_needs_all_classes(model):
+    with pytest.raises(ValueError, match=r"classes must be .*first call.*got None"):
+        model.partial_fit(X, y)
+    with pytest.raises(ValueError, match=r"classes must .*at least 2.*1 class: \[7\]"):
+        model.partial_fit(X, y, classes=[7])
+    with pytest.raises(ValueError, match=r"y must .*\[0 1\], got \[2\]"):
+        model.partial_fit(X, y, classes=[0, 1])
+    assert not hasattr(model, "coef_")
+    assert not hasattr(model, "classes_")
+
+
+def test_a_refused_first_partial_fit_leaves_no_trace(model):
+    for bad in ((X, y, [0, 1]), (X, y, [0, 1, 2], np.zeros(150))):
+        with pytest.raises(ValueError, match=r"classes|sample_weight"):
+            model.partial_fit(*bad)
+    model.partial_fit(X, y, classes=[0, 1, 2, 3])
+    assert model.classes_.tolist() == [0, 1, 2, 3]
+
+
+def test_later_calls_of_partial_fit_keep_classes_and_features(model):
+    model.partial_fit(X, y, classes=[0, 1, 2])
+    coef = model.coef_.copy()
+    with pytest.raises(ValueError, match=r"\[0 1 2\], got \[9\]"):
+        model.partial_fit(X[:2], [0, 9])
+    with pytest.raises(ValueError, match=r"classes must .*\[0 1 2\], got \[0 1 9\]"):
+        model.partial_fit(X[:2], y[:2], classes=[0, 1, 9])
+    with pytest.raises(ValueError, match=r"X has 3 features, but .* expecting 4"):
+        model.partial_fit(X[:, :3], y)
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.partial_fit(with_value(np.nan), y)
+    with pytest.raises(ValueError, match="continuous"):
+        model.partial_fit(X, y + 0.5)
+    with pytest.raises(ValueError, match=r"sample_weight.* >= 0"):
+        model.partial_fit(X, y, sample_weight=weights(-1))
+    np.testing.assert_array_equal(model.coef_, coef)
+
+
+def test_partial_fit_cannot_balance_classes_it_has_not_seen(model):
+    model.set_params(class_weight="balanced")
+    with pytest.raises(ValueError, match=r"class_weight='balanced'.*expects .*dict"):
+        model.partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"class_weight.* >= 0"):
+        model.set_params(class_weight={0: -1}).partial_fit(X, y, classes=[0, 1, 2])
+
+
+# warm_start ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_warm_start_needs_the_classes_and_features_of_before(model, solver):
+    model.set_params(warm_start=True, solver=solver, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match=r"warm_start.* \[0 1 2\], got \[0 1\]"):
+        model.fit(X[:100], y[:100])
+    with pytest.raises(ValueError, match=r"warm_start.* 4 features.* got 3"):
+        model.fit(X[:, :3], y)
+
+
+# alpha=0 ------------------------------------------------------------------------------
+
+
+def test_without_penalty_separable_data_warn_of_infinity():
+    separable = X[:100], y[:100]
+    message = "SoftmaxClassifier .*alpha=0.*infinity.*alpha > 0"
+    with pytest.warns(ConvergenceWarning, match=message):
+        model = SoftmaxClassifier(alpha=0).fit(*separable)
+    assert np.isfinite(model.coef_).all()
+    assert model.score(*separable) == 1
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_without_penalty_the_svm_separates_or_warns(loss):
+    separable = X[:100], y[:100]
+    model = LinearSVMClassifier(loss=loss, alpha=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(*separable)
+    assert np.isfinite(model.coef_).all()
+    assert model.score(*separable) == 1
+    if model.loss_curve_[-1] == 0:
+        assert not caught
+        assert model.dual_gap_ == 0
+    else:
+        assert [w.category for w in caught] == [ConvergenceWarning]
+        assert re.search("alpha=0.*infinity", str(caught[0].message))
+
+
+def test_without_penalty_inseparable_data_have_an_optimum():
+    X, y = load_breast_cancer(return_X_y=True)
+    X = X[:, :4]
+    with pytest.warns(ConvergenceWarning, match="alpha=0"):
+        model = SoftmaxClassifier(alpha=0).fit(X, y)
+    peer = LogisticRegression(C=1e12, tol=1e-10, max_iter=10**4, solver="newton-cg")
+    peer.fit((X - X.mean(axis=0)) / X.std(axis=0), y)
+    scores = peer.decision_function((X - X.mean(axis=0)) / X.std(axis=0))
+    best = np.logaddexp(0, -np.where(y == 1, scores, -scores)).mean()
+    assert model.loss_curve_[-1] == pytest.approx(best, rel=1e-4)  # the promised tol
