@@ -22,6 +22,9 @@ from sklinear._threads import single_threaded_blas
 from sklinear.losses import Loss
 
 
+LARGEST = 1e100
+
+
 class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
     """What the two estimators share: everything but the loss."""
 
@@ -51,8 +54,11 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         """What the documentation's address is made of."""
         return {"class_name": type(self).__name__}
 
-    def _loss(self) -> Loss:
-        """The loss that the parameters name."""
+    def _problem(self) -> tuple[Loss, float, float, float]:
+        """The loss with delta = 1 and its alpha, and the scales of scores and objective.
+
+        By the identities that make delta one knob with alpha.
+        """
         raise NotImplementedError
 
     def __sklearn_tags__(self) -> Any:
@@ -108,26 +114,26 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         start = np.zeros((X.shape[1], len(classes))), np.zeros(len(classes))
         if self.warm_start and hasattr(self, "coef_"):
             start = self._full_params(classes, X.shape[1])
+        loss, alpha, scale, scale_of_objective = self._problem()
         solver = "lbfgs" if self.solver == "auto" else self.solver
         with single_threaded_blas():
             solution = SOLVERS[solver](
                 Data(X, labels, weights, len(classes)),
-                self._loss(),
-                float(self.alpha),
+                loss,
+                alpha,
                 self.fit_intercept,
-                start,
+                (start[0] / scale, start[1] / scale),
                 self._options(),
             )
         self.classes_ = classes
-        self._set_coef(solution.coef, solution.intercept, X.dtype)
+        self._set_coef(scale * solution.coef, scale * solution.intercept, X.dtype)
         self.n_iter_ = len(solution.history)
-        self.loss_curve_ = solution.history
+        self.loss_curve_ = [scale_of_objective * value for value in solution.history]
         self.solver_ = solver
         self._stream = Stream()
+        self.__dict__.pop("dual_gap_", None)
         if not np.isnan(solution.gap):
             self.dual_gap_ = solution.gap
-        elif hasattr(self, "dual_gap_"):
-            del self.dual_gap_
         if not solution.converged:
             self._warn(solution)
         return self
@@ -191,17 +197,21 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         weights = self._sample_weights(X, sample_weight)
         if self.class_weight is not None:
             weights = weights * self._class_weights(self.classes_, y)
+        loss, alpha, scale, _ = self._problem()
+        W, b = self._full_params(self.classes_, X.shape[1])
         with single_threaded_blas():
             W, b = partial_sgd(
                 Data(X, np.searchsorted(self.classes_, y), weights, len(self.classes_)),
-                self._loss(),
-                float(self.alpha),
+                loss,
+                alpha,
                 self.fit_intercept,
-                self._full_params(self.classes_, X.shape[1]),
+                (W / scale, b / scale),
                 self._options(),
                 self._stream,
             )
-        self._set_coef(W, b, X.dtype)
+        self._set_coef(scale * W, scale * b, X.dtype)
+        self.solver_ = "sgd"
+        self.__dict__.pop("dual_gap_", None)  # it was proven of other coefficients
         return self
 
     def _start_stream(self, classes: np.ndarray, X: Any) -> None:
@@ -228,6 +238,12 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
             reset=reset,
         )
         check_classification_targets(y)
+        largest = max(abs(float(X.max())), abs(float(X.min())))
+        if largest > LARGEST:
+            raise ValueError(
+                f"X must have values up to {LARGEST:g}, whose squares are finite, got "
+                f"one of size {largest:g}."
+            )
         return X, y
 
     def _sample_weights(self, X: Any, sample_weight: Any) -> np.ndarray:
@@ -306,7 +322,7 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
             remedy = "raise max_iter or tol"
         else:
             state = (
-                f"the objective {solution.value:.6g} is proven to be within "
+                f"the objective {self.loss_curve_[-1]:.6g} is proven to be within "
                 f"{solution.gap:.1e} of the optimum (relative), not within "
                 f"tol={self.tol:g}"
             )

@@ -145,9 +145,13 @@ class LinearSVMClassifier(LinearClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _loss(self) -> Loss:
-        delta = float(self.delta)
-        return Hinge(delta) if self.loss == "hinge" else SquaredHinge(delta)
+    def _problem(self) -> tuple[Loss, float, float, float]:
+        # P(W; alpha, delta) = delta P(W / delta; alpha delta, 1) for the hinge, and
+        # delta^2 P(W / delta; alpha, 1) for its square
+        alpha, delta = float(self.alpha), float(self.delta)
+        if self.loss == "hinge":
+            return Hinge(), alpha * delta, delta, delta
+        return SquaredHinge(), alpha, delta, delta**2
 
 
 class SoftmaxClassifier(LinearClassifier):
@@ -268,8 +272,8 @@ class SoftmaxClassifier(LinearClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _loss(self) -> Loss:
-        return CrossEntropy()
+    def _problem(self) -> tuple[Loss, float, float, float]:
+        return CrossEntropy(), float(self.alpha), 1.0, 1.0
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class: the softmax of the scores.

@@ -47,7 +47,7 @@ class Data:
     def _views(self) -> list[Block]:
         n, d = self.X.shape
         step = max(256, min(BLOCK_SCORES // self.n_classes, BLOCK_VALUES // d))
-        if self.sparse and d * self.n_classes > step:
+        if self.sparse and d > step:
             step = n  # each block's gradient would cost more than its rows
         views = []
         for start in range(0, n, step):

@@ -22,6 +22,7 @@ from sklinear._data import Data
 
 # Beyond this many features a (d, d) factor costs more than it saves.
 LARGEST_FACTOR = 1024
+LARGEST_SPARSE_FACTOR = 128  # where a product with it may have many more terms than X
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,16 @@ def choose_variables(
     if fit_intercept:
         for block in data:
             mean += block.X.T @ (curvatures[block.rows] / total)
-    if data.sparse:
+    diagonal = d > (LARGEST_SPARSE_FACTOR if data.sparse else LARGEST_FACTOR)
+    if diagonal and data.sparse:
         each = np.repeat(curvatures, np.diff(data.X.indptr))
         squares = np.square(data.X.data, dtype=np.float64)
         bound = np.bincount(data.X.indices, weights=each * squares, minlength=d)
         bound = np.maximum(bound - total * mean**2, 0)
         return Variables(mean, _inverse_root(bound + 2 * alpha))
-    diagonal = d > LARGEST_FACTOR
     bound = np.zeros((d,) if diagonal else (d, d))
     for block in data:
-        centred = block.X - mean
+        centred = (block.X @ np.eye(d) if data.sparse else block.X) - mean
         each = curvatures[block.rows]
         if diagonal:
             bound += each @ np.square(centred)

@@ -35,8 +35,11 @@ def lbfgs(
     variables = choose_variables(data, alpha, loss.curvature, fit_intercept)
     objective = Objective(data, loss, alpha, fit_intercept, variables)
     monitor = Monitor(options.tol, options.max_iter, options.verbose)
-    params = objective.join(*start)
-    monitor.offer(params, objective.evaluate(params).primal)
+    for point in (objective.join(*start), np.zeros(objective.shape)):
+        if monitor.params is None or point.any() or monitor.params.any():
+            monitor.offer(point, objective.evaluate(point).primal)
+    assert monitor.params is not None
+    params = monitor.params
     if isinstance(loss, Hinge):
         rounded = objective.replace(loss=Hinge(loss.delta, width=loss.delta))
         _approach(rounded, params, monitor)

@@ -12,7 +12,7 @@ from sklearn.utils.extmath import row_norms
 from sklinear._data import Data
 from sklinear._objective import scores_of
 from sklinear._solvers._solution import Options, Solution
-from sklinear._variables import choose_variables
+from sklinear._variables import LARGEST_SPARSE_FACTOR, choose_variables
 from sklinear.losses import Hinge, Loss
 
 FEWEST_STEPS = 100  # of an epoch: batches shrink (to SMALLEST_BATCH) to allow them
@@ -187,7 +187,7 @@ def measure(
     """The inverse of the curvature at hand, shared by the classes."""
     mean_activity = float(activity @ data.weights)
     intercept = 1 / mean_activity if fit_intercept else 0.0
-    if data.sparse:
+    if data.sparse and data.X.shape[1] > LARGEST_SPARSE_FACTOR:
         weights = activity * data.weights
         curvature = _largest_eigenvalue(data.X, weights) + 2 * alpha
         norms = row_norms(data.X, squared=True)
