@@ -21,8 +21,7 @@ from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
 from sklinear.losses import Loss
 
-
-LARGEST = 1e100
+LARGEST = 1e100  # value of X: products of a few stay finite in float64
 
 
 class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
@@ -55,7 +54,7 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         return {"class_name": type(self).__name__}
 
     def _problem(self) -> tuple[Loss, float, float, float]:
-        """The loss with delta = 1 and its alpha, and the scales of scores and objective.
+        """The loss with delta = 1, its alpha, the scales of scores and objective.
 
         By the identities that make delta one knob with alpha.
         """
@@ -241,8 +240,8 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         largest = max(abs(float(X.max())), abs(float(X.min())))
         if largest > LARGEST:
             raise ValueError(
-                f"X must have values up to {LARGEST:g}, whose squares are finite, got "
-                f"one of size {largest:g}."
+                f"X must have values up to {LARGEST:g}, lest their squares overflow, "
+                f"got one of size {largest:g}: scale it down."
             )
         return X, y
 

@@ -1,5 +1,6 @@
 """Data at the edges of what numbers can do: a correct optimum or a warning, always."""
 
+import re
 import warnings
 
 import numpy as np
@@ -162,7 +163,7 @@ def test_raw_features_times_1e4(model, name):
     assert model.score(1e4 * X[keep], y[keep]) > 0.98  # both are separable
 
 
-@pytest.mark.parametrize("size", [1e100, 1e154, 1e200, 1e300])
+@pytest.mark.parametrize("size", [1e90, 1e154, 1e200, 1e300])
 @each_container
 def test_squares_beyond_float64_are_refused_or_survived(model, size, container):
     huge, refusal = container(size * X), ""
@@ -171,8 +172,9 @@ def test_squares_beyond_float64_are_refused_or_survived(model, size, container):
     except ValueError as error:
         refusal = str(error)
     if refusal:
-        assert "X" in refusal
-        assert any(word in refusal for word in ("large", "scale", "overflow"))
+        assert re.match(r"X must .*, got .*\de\+\d", refusal)
+        with pytest.raises(ValueError, match=r"X must .*, got"):
+            model.partial_fit(huge, y, classes=[0, 1, 2])
     else:
         assert model.score(huge, y) > 1 / 3  # a guess
 

@@ -9,8 +9,9 @@ from sklinear._data import Data
 from sklinear._duality import dual_value
 from sklinear._objective import Evaluation, Objective
 from sklinear._solvers._newton import newton
-from sklinear._solvers._solution import Monitor, Options, Solution
-from sklinear._variables import choose_variables
+from sklinear._solvers._rows import RowSpace
+from sklinear._solvers._solution import Monitor, Options, Solution, Witness
+from sklinear._variables import LARGEST_FACTOR, choose_variables
 from sklinear.losses import Hinge, Loss
 
 SLOW = 1e-2  # relative decrease in WINDOW iterations below which Newton takes over
@@ -32,26 +33,26 @@ def lbfgs(
     makes quick progress, then Newton steps. The hinge, which is not smooth, is rounded
     over its margin at first. O(n d k) time an iteration, O((n + d) k) memory.
     """
+    monitor = Monitor(options.tol, options.max_iter, options.verbose)
+    found: Solution | None = None
+    n, d = data.X.shape
+    if n < d and n <= LARGEST_FACTOR:
+        space = RowSpace.of(data, fit_intercept)
+        if space.data.X.shape[1]:
+            narrow = space.narrow(*start)
+            found = lbfgs(space.data, loss, alpha, fit_intercept, narrow, options)
+            start = space.widen(found.coef, found.intercept)
+            monitor.history = found.history
     variables = choose_variables(data, alpha, loss.curvature, fit_intercept)
     objective = Objective(data, loss, alpha, fit_intercept, variables)
-    monitor = Monitor(options.tol, options.max_iter, options.verbose)
     for point in (objective.join(*start), np.zeros(objective.shape)):
-        if monitor.params is None or point.any() or monitor.params.any():
-            monitor.offer(point, objective.evaluate(point).primal)
+        at = objective.evaluate(point, conjugate=True)
+        monitor.offer(point, at.primal, dual_value(objective, at))
+    if found is not None and found.witness is not None:
+        monitor.dual = max(monitor.dual, _transferred(objective, found.witness))
     assert monitor.params is not None
-    params = monitor.params
-    if isinstance(loss, Hinge):
-        rounded = objective.replace(loss=Hinge(loss.delta, width=loss.delta))
-        _approach(rounded, params, monitor)
-    else:
-        _approach(objective, params, monitor)
-    (d, k), n = objective.shape, len(data.y)
-    polish = n * (d * k) ** 2 + (d * k) ** 3 <= CHEAP
-    if not monitor.spent and (polish or not monitor.done):
-        assert monitor.params is not None
-        exact = objective.replace(data=data.astype(np.float64))
-        newton(exact, monitor.params, monitor, exact=polish)
-    assert monitor.params is not None
+    if not monitor.done:
+        _solve(objective, monitor)
     coef, intercept = objective.split(monitor.params)
     # an iteration is counted before its end is evaluated, and there may be none
     history = [*monitor.history[:-1], monitor.primal]
@@ -63,7 +64,32 @@ def lbfgs(
         monitor.done,
         f"after {len(history)} iterations",
         history,
+        monitor.witness,
     )
+
+
+def _transferred(objective: Objective, witness: Witness) -> float:
+    """The lower bound that a dual point of the rotated rows gives for the rows."""
+    U = np.vstack(witness.U)
+    pulled, _ = objective.pull([U[block.rows] for block in objective.data])
+    return dual_value(objective, witness.at._replace(pulled=pulled))
+
+
+def _solve(objective: Objective, monitor: Monitor) -> None:
+    """L-BFGS from the monitor's point, and Newton's method from where that ends."""
+    params, loss = monitor.params, objective.loss
+    assert params is not None
+    if isinstance(loss, Hinge):
+        rounded = objective.replace(loss=Hinge(loss.delta, width=loss.delta))
+        _approach(rounded, params, monitor)
+    else:
+        _approach(objective, params, monitor)
+    (d, k), n = objective.shape, len(objective.data.y)
+    polish = n * (d * k) ** 2 + (d * k) ** 3 <= CHEAP
+    if not monitor.spent and (polish or not monitor.done):
+        assert monitor.params is not None
+        exact = objective.replace(data=objective.data.astype(np.float64))
+        newton(exact, monitor.params, monitor, exact=polish)
 
 
 def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:

@@ -9,6 +9,7 @@ steps is solved for ten times alpha first: the active set then changes little.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,13 +18,14 @@ import scipy.linalg
 
 from sklinear._duality import dual_value
 from sklinear._objective import Evaluation, Objective
-from sklinear._solvers._solution import Monitor
+from sklinear._solvers._solution import Monitor, Witness
 from sklinear.losses import HessianProduct, Hinge
 
 LARGEST_DENSE = 800  # params up to which a dense Hessian beats conjugate gradients
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 CG_STEPS = 250  # of one Newton step
+LARGEST_BLOCK, LARGEST_BLOCKS = 200, 2**22  # numbers in blocks that precondition them
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 SMALLEST_WIDTH = 1e-8  # in units of delta
 
@@ -79,7 +81,8 @@ def _descend(
     stalls = idle = steps = 0
     smallest = False
     while True:
-        monitor.offer(state.params, state.at.primal, state.dual)
+        witness = Witness(state.U, state.at)
+        monitor.offer(state.params, state.at.primal, state.dual, witness)
         if (monitor.done and not exact) or monitor.spent:
             return True
         gap = max(state.at.primal - state.dual, 0.0)
@@ -187,10 +190,12 @@ def _cg_step(
     monitor: Monitor,
 ) -> tuple[np.ndarray, Arrays]:
     """Truncated conjugate gradients (Steihaug 1983), and the scores' change."""
+    precondition = _preconditioner(objective, state, hessians, ridge)
     r = -state.at.gradient
-    step, p = np.zeros_like(r), r.copy()
+    z = precondition(r)
+    step, p = np.zeros_like(r), z.copy()
     change = [np.zeros_like(s) for s in state.scores]
-    rr = start = float(np.vdot(r, r))
+    rz = start = float(np.vdot(r, z))
     enough = min(0.01, np.sqrt(start)) * start  # superlinear
     for _ in range(CG_STEPS):
         pushed = objective.push(p)
@@ -202,17 +207,46 @@ def _cg_step(
         curvature = float(np.vdot(p, Hp))
         if curvature <= 0:
             break
-        a = rr / curvature
+        a = rz / curvature
         step += a * p
         for c, s in zip(change, pushed, strict=True):
             c += a * s
         r -= a * Hp
-        rr, last = float(np.vdot(r, r)), rr
+        z = precondition(r)
+        rz, last = float(np.vdot(r, z)), rz
         monitor.count()
-        if rr <= enough or monitor.spent:
+        if rz <= enough or monitor.spent:
             break
-        p = r + (rr / last) * p
+        p = z + (rz / last) * p
     return step, change
+
+
+def _preconditioner(
+    objective: Objective, state: _State, hessians: list[HessianProduct], ridge: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The inverse of the Hessian's diagonal blocks, one a class; or nothing.
+
+    On the hinges few margins are active, others in each class, so that the factor that
+    all classes share says little.
+    """
+    (d1, k), d = objective.shape, objective.data.X.shape[1]
+    if d1 > LARGEST_BLOCK or k * d1 * d1 > LARGEST_BLOCKS:
+        return np.copy
+    H = np.zeros((k, d1, d1))
+    for block, s, hessian in zip(objective.data, state.scores, hessians, strict=True):
+        Z = objective.features(block)  # (m, d1)
+        for j in range(k):
+            unit = np.zeros_like(s)
+            unit[:, j] = 1
+            own = hessian(unit)[:, j]
+            rows = np.flatnonzero(own)
+            some = Z if len(rows) == len(Z) else Z[rows]
+            H[j] += some.T @ (own[rows][:, None] * some)
+    H[:, :d, :d] += 2 * objective.alpha * objective.variables.gram
+    diagonal = np.einsum("jii->ji", H)
+    diagonal += ridge + 1e-10 * diagonal.mean()
+    inverse = np.linalg.inv(H)
+    return lambda r: np.ascontiguousarray((inverse @ r.T[:, :, None])[:, :, 0].T)
 
 
 def _dense_step(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklinear._duality import relative_gap
+from sklinear._objective import Evaluation
 
 
 class Options(NamedTuple):
@@ -22,6 +23,13 @@ class Options(NamedTuple):
     rng: np.random.RandomState
 
 
+class Witness(NamedTuple):
+    """The dual point behind a lower bound."""
+
+    U: list[np.ndarray]  # weighted score gradients, one array a block
+    at: Evaluation
+
+
 @dataclass(frozen=True)
 class Solution:
     """Facts about the end of a fit; the estimator decides what to warn about."""
@@ -33,6 +41,7 @@ class Solution:
     converged: bool
     message: str  # where and why it stopped
     history: list[float]  # objective after each iteration
+    witness: Witness | None = None
 
 
 @dataclass
@@ -47,10 +56,18 @@ class Monitor:
     dual: float = 0.0
     params: np.ndarray | None = None
     main: Monitor | None = None
+    witness: Witness | None = None
 
-    def offer(self, params: np.ndarray, primal: float, dual: float = 0.0) -> None:
+    def offer(
+        self,
+        params: np.ndarray,
+        primal: float,
+        dual: float = 0.0,
+        witness: Witness | None = None,
+    ) -> None:
         """A point and its objective, a lower bound of the optimum."""
-        self.dual = max(self.dual, dual)
+        if dual > self.dual:
+            self.dual, self.witness = dual, witness
         if primal < self.primal:
             self.primal, self.params = primal, params.copy()
 
@@ -68,7 +85,15 @@ class Monitor:
 
     def detour(self, tol: float) -> Monitor:
         """For a related problem, solved on the way: its iterations count here too."""
-        return replace(self, tol=tol, primal=math.inf, dual=0.0, params=None, main=self)
+        return replace(
+            self,
+            tol=tol,
+            primal=math.inf,
+            dual=0.0,
+            params=None,
+            main=self,
+            witness=None,
+        )
 
     @property
     def gap(self) -> float:

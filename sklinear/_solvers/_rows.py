@@ -1,0 +1,62 @@
+"""Fewer rows than features: the same problem in the space that the rows span.
+
+The optimal W is a combination of the centred rows, X - 1 mean' = R Q' with orthonormal
+Q (d, r), r <= n: W = Q V has the norm of V and the scores R V. Q itself is not formed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sklinear._data import Data
+
+COLUMNS = 2**20  # numbers of X that are centred at a time
+NEGLIGIBLE = 1e-14  # squared singular values, relative to the largest
+
+
+@dataclass(frozen=True)
+class RowSpace:
+    """The data ``R`` in the rows' own axes, and the way there and back."""
+
+    original: Data
+    data: Data
+    mean: np.ndarray  # (d,), 0 without an intercept
+    axes: np.ndarray  # (n, r): Q = (X - 1 mean')' axes
+
+    @classmethod
+    def of(cls, data: Data, fit_intercept: bool) -> RowSpace:
+        """From the eigenvectors of the rows' inner products. O(n^2 d + n^3) time."""
+        X, n = data.X, data.X.shape[0]
+        mean = np.zeros(X.shape[1])
+        if fit_intercept:
+            mean += X.T @ data.weights
+        products = np.zeros((n, n))
+        if data.sparse:
+            inner = (X @ X.T).tocoo()
+            products[inner.row, inner.col] = inner.data
+            shift = X @ mean
+            products += mean @ mean - shift - shift[:, None]
+        else:
+            step = max(1, COLUMNS // n)
+            for start in range(0, X.shape[1], step):
+                columns = slice(start, start + step)
+                centred = X[:, columns] - mean[columns]
+                products += centred @ centred.T
+        squares, vectors = np.linalg.eigh(products)
+        kept = squares > NEGLIGIBLE * squares[-1]
+        lengths, vectors = np.sqrt(squares[kept]), vectors[:, kept]
+        rotated = Data(vectors * lengths, data.y, data.weights, data.n_classes)
+        return cls(data, rotated, mean, vectors / lengths)
+
+    def narrow(self, W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """V = Q' W and the intercept of the centred rows."""
+        shift = self.mean @ W
+        return self.axes.T @ (self.original.X @ W - shift), b + shift
+
+    def widen(self, V: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """W = Q V and the intercept of the rows as they are."""
+        A = self.axes @ V
+        W = self.original.X.T @ A - np.outer(self.mean, A.sum(axis=0))
+        return W, c - self.mean @ W
