@@ -16,10 +16,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from sklinear._data import Data
+from sklinear._losses import Loss
 from sklinear._solvers import SOLVERS, Options, Solution
 from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
-from sklinear.losses import Loss
 
 LARGEST = 1e100  # value of X: products of a few stay finite in float64
 
@@ -178,24 +178,28 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
                 "that will come, got None."
             )
         X, y = self._validate_data(X, y, reset=first)
-        if first:
-            self._start_stream(np.unique(classes), X)
-        elif classes is not None and not np.array_equal(
-            np.unique(classes), self.classes_
-        ):
+        known = np.unique(classes) if first else self.classes_
+        if classes is not None and not np.array_equal(np.unique(classes), known):
             raise ValueError(
-                f"classes must be those of the first call, {self.classes_}, got "
+                f"classes must be those of the first call, {known}, got "
                 f"{np.unique(classes)}."
             )
-        unseen = np.setdiff1d(y, self.classes_)
+        if len(known) < 2:
+            raise ValueError(
+                "classes must hold at least 2 classes, got "
+                f"{len(known)} class: {known}."
+            )
+        unseen = np.setdiff1d(y, known)
         if len(unseen):
             raise ValueError(
-                f"y must hold classes of the first call to partial_fit, "
-                f"{self.classes_}, got {unseen} too."
+                f"y must hold classes of the first call to partial_fit, {known}, got "
+                f"{unseen}."
             )
         weights = self._sample_weights(X, sample_weight)
         if self.class_weight is not None:
-            weights = weights * self._class_weights(self.classes_, y)
+            weights = weights * self._class_weights(known, y)
+        if first:
+            self._start_stream(known, X)
         loss, alpha, scale, _ = self._problem()
         W, b = self._full_params(self.classes_, X.shape[1])
         with single_threaded_blas():
@@ -215,11 +219,6 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
 
     def _start_stream(self, classes: np.ndarray, X: Any) -> None:
         """What a fit would have set, before any row is learnt."""
-        if len(classes) < 2:
-            raise ValueError(
-                f"classes must hold at least 2 classes, got {len(classes)} class: "
-                f"{classes}."
-            )
         self.classes_ = classes
         self.n_iter_, self.loss_curve_, self.solver_ = 1, [], "sgd"
         self._stream = Stream()

@@ -13,8 +13,8 @@ import numpy as np
 import scipy.sparse
 
 from sklinear._data import Block, Data
+from sklinear._losses import Loss
 from sklinear._variables import Variables
-from sklinear.losses import Loss
 
 
 class Evaluation(NamedTuple):

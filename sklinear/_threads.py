@@ -12,25 +12,35 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
 _lock = threading.Lock()
 _fits = 0
 _cap: Any = None
 
 
 @cache
-def _blas() -> ThreadpoolController:
+def _blas() -> Any:
     """The BLAS libraries that are loaded; finding them takes a millisecond."""
+    from threadpoolctl import ThreadpoolController  # scikit-learn requires it
+
     return ThreadpoolController().select(user_api="blas")
+
+
+def _anyone_may_set() -> None:
+    """From 3.7 on threadpoolctl obeys the one thread that came first; any may here."""
+    from threadpoolctl import OpenBLASController
+
+    release = getattr(OpenBLASController, "clear_controlling_thread", None)
+    if release is not None:
+        release(force=True)
 
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """One BLAS thread while any fit of this process runs."""
+    """One BLAS thread while any fit of this process runs, as many as before after."""
     global _fits, _cap
     with _lock:
         if _fits == 0:
+            _anyone_may_set()
             _cap = _blas().limit(limits=1)
         _fits += 1
     try:
@@ -39,4 +49,6 @@ def single_threaded_blas() -> Iterator[None]:
         with _lock:
             _fits -= 1
             if _fits == 0:
+                _anyone_may_set()
                 _cap.restore_original_limits()
+                _anyone_may_set()

@@ -7,12 +7,12 @@ import scipy.optimize
 
 from sklinear._data import Data
 from sklinear._duality import dual_value
+from sklinear._losses import Hinge, Loss
 from sklinear._objective import Evaluation, Objective
 from sklinear._solvers._newton import newton
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
 from sklinear._variables import LARGEST_FACTOR, choose_variables
-from sklinear.losses import Hinge, Loss
 
 SLOW = 1e-2  # relative decrease in WINDOW iterations below which Newton takes over
 WINDOW = 10
@@ -51,17 +51,19 @@ def lbfgs(
     if found is not None and found.witness is not None:
         monitor.dual = max(monitor.dual, _transferred(objective, found.witness))
     assert monitor.params is not None
-    if not monitor.done:
+    if not (monitor.done or monitor.spent):
         _solve(objective, monitor)
     coef, intercept = objective.split(monitor.params)
     # an iteration is counted before its end is evaluated, and there may be none
     history = [*monitor.history[:-1], monitor.primal]
+    underflow = monitor.primal == 0 and not loss.reaches_zero
+    gap = 1.0 if underflow else monitor.gap
     return Solution(
         coef,
         intercept,
         monitor.primal,
-        monitor.gap,
-        monitor.done,
+        gap,
+        gap <= options.tol,
         f"after {len(history)} iterations",
         history,
         monitor.witness,

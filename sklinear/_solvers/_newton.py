@@ -17,9 +17,9 @@ import numpy as np
 import scipy.linalg
 
 from sklinear._duality import dual_value
+from sklinear._losses import HessianProduct, Hinge
 from sklinear._objective import Evaluation, Objective
 from sklinear._solvers._solution import Monitor, Witness
-from sklinear.losses import HessianProduct, Hinge
 
 LARGEST_DENSE = 800  # params up to which a dense Hessian beats conjugate gradients
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked

@@ -10,10 +10,10 @@ import scipy.sparse
 from sklearn.utils.extmath import row_norms
 
 from sklinear._data import Data
+from sklinear._losses import Hinge, Loss
 from sklinear._objective import scores_of
 from sklinear._solvers._solution import Options, Solution
 from sklinear._variables import LARGEST_SPARSE_FACTOR, choose_variables
-from sklinear.losses import Hinge, Loss
 
 FEWEST_STEPS = 100  # of an epoch: batches shrink (to SMALLEST_BATCH) to allow them
 SMALLEST_BATCH = 16

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sklinear._data import Data
+from sklinear._losses import Loss
 from sklinear._solvers._sgd import (
     FEWEST_STEPS,
     Metric,
@@ -18,7 +19,6 @@ from sklinear._solvers._sgd import (
     survey,
 )
 from sklinear._solvers._solution import Options
-from sklinear.losses import Loss
 
 
 @dataclass

@@ -1,0 +1,252 @@
+"""The losses as solvers see them: values, gradient, curvature and conjugate.
+
+A loss sees the scores ``S = X W + b`` (n, k) and the labels ``y`` in 0..k-1, never X,
+and no penalty. All of them work row by row and in whatever memory layout the scores
+have; contiguous columns are the fastest, since every reduction over classes then adds
+whole columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+# maps a change of the scores (n, k) to the change of the weighted score gradient
+HessianProduct = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One sample's convex loss, as solvers use it: L(s + t) = L(s) for a constant t."""
+
+    reaches_zero = True  # at finite scores
+
+    def __call__(
+        self, scores: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values (n,) and gradient (n, k)."""
+        raise NotImplementedError
+
+    def hessian(
+        self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
+    ) -> HessianProduct:
+        """The weighted (generalised) Hessian at the scores, as a product."""
+        raise NotImplementedError
+
+    def activity(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Second derivative of each row, averaged over its classes, (n,)."""
+        raise NotImplementedError
+
+    def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Convex conjugate L*(g) = sup_s <g, s> - L(s) of each row g, (n,)."""
+        raise NotImplementedError
+
+    @property
+    def curvature(self) -> float:
+        """Typical second derivative in one class's score, to scale variables by."""
+        raise NotImplementedError
+
+    @property
+    def exact(self) -> Loss:
+        """The loss that is meant: itself, unless it is smoothed."""
+        return self
+
+    def rows(self, rows: slice) -> Loss:
+        """The loss of some of the samples: itself, unless it has a state per sample."""
+        return self
+
+
+class CrossEntropy(Loss):
+    """log sum_j exp(s_j - M) - (s_y - M), M = max_j s_j."""
+
+    reaches_zero = False
+    curvature = 0.15  # Boehning (1992) bounds it by 1/2; usually p (1 - p) is less
+
+    def __call__(
+        self, scores: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and gradient, both from the shifted scores."""
+        index = np.arange(len(y)), y
+        shifted = scores - scores.max(axis=1)[:, None]  # (n, k), <= 0
+        values = -shifted[index]
+        gradient = np.exp(shifted, out=shifted)
+        total = gradient.sum(axis=1)  # (n,), >= 1
+        values += np.log(total)
+        gradient /= total[:, None]
+        gradient[index] -= 1
+        return values, gradient
+
+    def hessian(
+        self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
+    ) -> HessianProduct:
+        """diag(p) - p p' for each row."""
+        p = self(scores, y)[1]
+        p[np.arange(len(y)), y] += 1
+        wp = p * weights[:, None]
+
+        def product(change: np.ndarray) -> np.ndarray:
+            out = wp * change
+            out -= p * out.sum(axis=1)[:, None]
+            return out
+
+        return product
+
+    def activity(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Mean of p_j (1 - p_j)."""
+        p = self(scores, y)[1]
+        p[np.arange(len(y)), y] += 1
+        return (p * (1 - p)).mean(axis=1)
+
+    def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """sum_j q_j log q_j with q = g + e_y, a point of the simplex."""
+        q = gradient.astype(np.float64)
+        q[np.arange(len(y)), y] += 1
+        np.maximum(q, 0, out=q)  # rounding may leave -1e-17 where q is 0
+        return (q * np.log(q, out=np.zeros_like(q), where=q > 0)).sum(axis=1)
+
+
+class _Margin(Loss):
+    """What the losses of the margins m_j = s_j - s_y + delta, j != y, share."""
+
+    delta: float
+
+    def margins(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The margins (n, k), 0 at the true class."""
+        index = np.arange(len(y)), y
+        margins = scores - scores[index][:, None]
+        margins += self.delta
+        margins[index] = 0
+        return margins
+
+    def slope(
+        self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0
+    ) -> np.ndarray:
+        """Second derivative in each margin, (n, k), 0 at the true class.
+
+        With ``slack``, also of the margins that are as near to being active.
+        """
+        raise NotImplementedError
+
+    def activity(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Mean of the classes' slopes and, at the true one, of their sum."""
+        return 2 * self.slope(scores, y, slack=0.2).mean(axis=1)
+
+    def hessian(
+        self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
+    ) -> HessianProduct:
+        """sum_j c_j (e_j - e_y)(e_j - e_y)' for each row, c the slopes."""
+        index = np.arange(len(y)), y
+        slope = self.slope(scores, y)
+        slope *= weights[:, None]
+
+        def product(change: np.ndarray) -> np.ndarray:
+            out = change - change[index][:, None]
+            out *= slope
+            out[index] = -out.sum(axis=1)
+            return out
+
+        return product
+
+
+@dataclass(frozen=True)
+class SquaredHinge(_Margin):
+    """sum_{j != y} max(0, m_j)^2."""
+
+    delta: float = 1.0
+    curvature = 0.6  # 2 where violated, and usually few margins are
+
+    def __call__(
+        self, scores: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and gradient from the violations."""
+        violations = self.margins(scores, y)
+        np.maximum(violations, 0, out=violations)
+        gradient = 2 * violations
+        violations *= violations
+        gradient[np.arange(len(y)), y] = -gradient.sum(axis=1)
+        return violations.sum(axis=1), gradient
+
+    def slope(
+        self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0
+    ) -> np.ndarray:
+        """2 where the margin is violated (the generalised second derivative)."""
+        active = self.margins(scores, y) > -slack * self.delta
+        active[np.arange(len(y)), y] = False
+        return 2 * active.astype(scores.dtype)
+
+    def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """sum_{j != y} g_j^2 / 4 - delta g_j, for g_j >= 0."""
+        g = gradient.astype(np.float64)
+        g[np.arange(len(y)), y] = 0
+        return (g * (g / 4 - self.delta)).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class Hinge(_Margin):
+    """sum_{j != y} max(0, m_j), or a smooth function that approaches it from below.
+
+    With ``width`` > 0 each hinge is max_{0 <= a <= 1} a m - width/2 (a - centre)^2:
+    with centre 0 the Huber function, with the last multipliers as centre one step of
+    the method of multipliers, whose limit is the hinge itself at any width. Its
+    gradient a = clip(centre + m / width, 0, 1) is feasible in the hinge's dual.
+    """
+
+    delta: float = 1.0
+    width: float = 0.0
+    centre: np.ndarray | None = None  # (n, k), 0 at the true class
+
+    def __call__(
+        self, scores: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and gradient; at a kink the subgradient 0."""
+        index = np.arange(len(y)), y
+        margins = self.margins(scores, y)
+        if not self.width:
+            a = (margins > 0).astype(margins.dtype)
+            margins *= a
+        else:
+            a = np.clip(self._multipliers(margins), 0, 1)
+            a[index] = 0
+            move = a.copy() if self.centre is None else a - self.centre
+            move *= move
+            move *= self.width / 2
+            margins *= a
+            margins -= move
+        a[index] = -a.sum(axis=1)
+        return margins.sum(axis=1), a
+
+    def _multipliers(self, margins: np.ndarray) -> np.ndarray:
+        """centre + m / width, before they are clipped to [0, 1]."""
+        a = margins / self.width
+        if self.centre is not None:
+            a += self.centre
+        return a
+
+    def slope(
+        self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0
+    ) -> np.ndarray:
+        """1 / width where the multiplier is strictly between its bounds."""
+        a = self._multipliers(self.margins(scores, y))
+        active = (a > -slack) & (a < 1 + slack)
+        active[np.arange(len(y)), y] = False
+        return active / scores.dtype.type(self.width)
+
+    def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """-delta sum_{j != y} g_j = delta g_y, for 0 <= g_j <= 1."""
+        return self.delta * gradient[np.arange(len(y)), y].astype(np.float64)
+
+    @property
+    def curvature(self) -> float:
+        """That of a hinge rounded over its margin, where few margins are inside."""
+        return 0.3 / self.delta
+
+    @property
+    def exact(self) -> Hinge:
+        """The hinge without its smoothing."""
+        return Hinge(self.delta) if self.width else self
+
+    def rows(self, rows: slice) -> Hinge:
+        """The same with the centres of these samples."""
+        return self if self.centre is None else replace(self, centre=self.centre[rows])
