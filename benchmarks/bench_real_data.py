@@ -64,6 +64,7 @@ ALPHAS = {
     "page_blocks": (1e-6, 1e-3, 1e-5),
     "reuters_r8": (1e-6, 1e-6, 1e-5),
     "banking77": (1e-6, 1e-4, 1e-4),
+    "clinc150": (1e-5, 1e-3, 1e-3),
 }
 HEADER = (
     "set",

@@ -9,13 +9,14 @@ from sklinear._data import Data
 from sklinear._duality import dual_value
 from sklinear._losses import Hinge, Loss
 from sklinear._objective import Evaluation, Objective
-from sklinear._solvers._newton import newton
+from sklinear._solvers._newton import LARGEST_DENSE, newton
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
 from sklinear._variables import LARGEST_FACTOR, choose_variables
 
-SLOW = 1e-2  # relative decrease in WINDOW iterations below which Newton takes over
-WINDOW = 10
+WINDOW = 10  # iterations over which progress is judged
+SLOW = 1e-2  # relative decrease in them below which Newton's method takes over
+SLOW_DENSE = 1.0  # the same where a Newton step is one dense solve
 CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
 
 
@@ -99,6 +100,7 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
     alpha, shape = objective.alpha, objective.shape
     last: tuple[np.ndarray, Evaluation]
     values: list[float] = []
+    least = SLOW_DENSE if params.size <= LARGEST_DENSE else SLOW
 
     def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal last
@@ -119,7 +121,7 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
             dual = dual_value(objective, objective.evaluate(params, conjugate=True))
         monitor.offer(params, at.primal, dual)
         monitor.count()
-        slow = len(values) > WINDOW and values[-WINDOW] - at.value < SLOW * at.value
+        slow = len(values) > WINDOW and values[-WINDOW] - at.value < least * at.value
         if monitor.done or monitor.spent or slow:
             raise StopIteration
 
