@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+# before numpy is loaded: two BLAS threads on products as small as here are far slower
+# than one (sklinear sees to it itself, its peers do not)
+for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 from functools import partial
 from typing import Any, NamedTuple
 
