@@ -122,7 +122,7 @@ def cost_table(names: list[str], dtype: Any, seconds: float) -> None:
             model = SoftmaxClassifier(
                 alpha=alpha, solver="lbfgs", tol=NEVER, max_iter=iterations
             )
-            with mock.patch.object(_lbfgs, "SLOW", -np.inf):
+            with mock.patch.multiple(_lbfgs, SLOW=-np.inf, SLOW_DENSE=-np.inf):
                 return model.fit(part.X, part.y)
 
         for model in (theirs(MANY), ours(MANY)):

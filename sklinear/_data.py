@@ -40,8 +40,11 @@ class Data:
         self.y, self.weights, self.n_classes = y, weights, n_classes
 
     def __iter__(self) -> Iterator[Block]:
+        if self.X.dtype == self.dtype:
+            yield from self._views
+            return
         for block in self._views:
-            yield block._replace(X=block.X.astype(self.dtype, copy=False))
+            yield block._replace(X=block.X.astype(self.dtype))
 
     @cached_property
     def _views(self) -> list[Block]:

@@ -48,10 +48,12 @@ class Objective:
         self.alpha = alpha
         self.fit_intercept = fit_intercept
         self.variables = variables
+        self._shifted = fit_intercept and bool(variables.mean.any())
 
     def replace(self, **changes: Any) -> Objective:
         """A copy with some parts replaced."""
-        return Objective(**{**vars(self), **changes})
+        parts = {name: part for name, part in vars(self).items() if name[0] != "_"}
+        return Objective(**{**parts, **changes})
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -140,7 +142,9 @@ class Objective:
     ) -> np.ndarray:
         """Derivative in the params, from W and what was pulled back to it."""
         gradient = self.variables.transpose(pulled + 2 * self.alpha * W)
-        return np.vstack([gradient, residual]) if self.fit_intercept else gradient
+        if not self.fit_intercept:
+            return gradient
+        return np.concatenate([gradient, residual[None]])
 
     def features(self, block: Block) -> np.ndarray:
         """(X - 1 mean') T of a block and the intercept's ones: d(scores)/d(params)."""
@@ -154,7 +158,7 @@ class Objective:
 
     def _centred(self, pulled: np.ndarray, residual: np.ndarray) -> np.ndarray:
         """X' U as (X - 1 mean')' U."""
-        if self.fit_intercept and self.variables.mean.any():
+        if self._shifted:
             pulled -= self.variables.mean[:, None] * residual
         return pulled
 
