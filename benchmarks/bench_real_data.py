@@ -115,7 +115,8 @@ def contenders(alphas: dict[str, float], n: int) -> list[Contender]:
             peer = LogisticRegression(C=C, max_iter=1000)
             rows.append(Contender("LogisticRegression", peer, alpha, loss))
         if loss == "squared_hinge":
-            rows.append(Contender("LinearSVC", LinearSVC(C=C), alpha, None))
+            peer = LinearSVC(C=C, random_state=0)
+            rows.append(Contender("LinearSVC", peer, alpha, None))
         else:
             their = "log_loss" if loss == "softmax" else loss
             peer = SGDClassifier(
