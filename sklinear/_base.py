@@ -7,21 +7,29 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
 
-from sklinear._data import Data
+from sklinear._data import BLOCK_VALUES, Data, computing_dtype
 from sklinear._losses import Loss
 from sklinear._solvers import SOLVERS, Options, Solution
 from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
 
 LARGEST = 1e100  # value of X: products of a few stay finite in float64
+KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converted
+KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
 
 
 class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
@@ -71,8 +79,9 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples. float32 and float64 are taken as they are, dense or CSR; anything
-            else is converted once.
+            Samples. float32, float64, integers and booleans are taken as they are,
+            dense or CSR; dense integers are computed with in float64, a block of rows
+            at a time. Anything else is converted once.
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -125,7 +134,8 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
                 self._options(),
             )
         self.classes_ = classes
-        self._set_coef(scale * solution.coef, scale * solution.intercept, X.dtype)
+        dtype = computing_dtype(X.dtype)
+        self._set_coef(scale * solution.coef, scale * solution.intercept, dtype)
         self.n_iter_ = len(solution.history)
         self.loss_curve_ = [scale_of_objective * value for value in solution.history]
         self.solver_ = solver
@@ -212,10 +222,38 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
                 self._options(),
                 self._stream,
             )
-        self._set_coef(scale * W, scale * b, X.dtype)
+        self._set_coef(scale * W, scale * b, computing_dtype(X.dtype))
         self.solver_ = "sgd"
         self.__dict__.pop("dual_gap_", None)  # it was proven of other coefficients
         return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Score of each class, X W + b.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples. Integers are converted a block of rows at a time.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
+            Scores; for two classes the second's less the first's.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        n, d = X.shape
+        dtype = np.result_type(X.dtype, self.coef_.dtype)
+        whole = issparse(X) or X.dtype == dtype
+        step = n if whole else max(1, BLOCK_VALUES // d)
+        scores = np.empty((n, len(self.intercept_)), dtype)
+        for start in range(0, n, step):
+            rows = slice(start, start + step)
+            scores[rows] = safe_sparse_dot(
+                X if whole else X[rows].astype(dtype), self.coef_.T, dense_output=True
+            )
+        scores += self.intercept_
+        return scores.ravel() if scores.shape[1] == 1 else scores
 
     def _start_stream(self, classes: np.ndarray, X: Any) -> None:
         """What a fit would have set, before any row is learnt."""
@@ -223,20 +261,15 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         self.n_iter_, self.loss_curve_, self.solver_ = 1, [], "sgd"
         self._stream = Stream()
         zeros = np.zeros((X.shape[1], len(classes)))
-        self._set_coef(zeros, zeros.sum(axis=0), X.dtype)
+        self._set_coef(zeros, zeros.sum(axis=0), computing_dtype(X.dtype))
 
     def _validate_data(self, X: Any, y: Any, reset: bool = True) -> tuple[Any, Any]:
-        """X as float32 or float64, dense or CSR, and class labels."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            reset=reset,
-        )
+        """X as numbers of a dtype of KEPT, dense or CSR, and class labels."""
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=KEPT, reset=reset)
         check_classification_targets(y)
-        largest = max(abs(float(X.max())), abs(float(X.min())))
+        largest = 0.0
+        if X.dtype.kind == "f":
+            largest = max(abs(float(X.max())), abs(float(X.min())))
         if largest > LARGEST:
             raise ValueError(
                 f"X must have values up to {LARGEST:g}, lest their squares overflow, "

@@ -11,6 +11,9 @@ import scipy.sparse
 
 # Block sizes, in numbers: scores that stay in the cache, a cast block small beside X.
 BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
+# Rows of a block at least, lest its gradient cost more than its rows; fewer where wide
+# rows are cast, lest the cast block be as large as X.
+FEWEST_ROWS, FEWEST_CAST_ROWS = 256, 32
 
 
 class Block(NamedTuple):
@@ -22,8 +25,17 @@ class Block(NamedTuple):
     rows: slice
 
 
+def computing_dtype(dtype: Any) -> np.dtype:
+    """What X of a dtype is computed in: floats as they are, integers in float64."""
+    dtype = np.dtype(dtype)
+    return dtype if dtype.kind == "f" else np.dtype(np.float64)
+
+
 class Data:
-    """X, labels and normalised weights, in row blocks that are views of them."""
+    """X, labels and normalised weights, in row blocks that are views of them.
+
+    Where X has another dtype than the products with it, blocks are cast one at a time.
+    """
 
     def __init__(
         self,
@@ -33,7 +45,7 @@ class Data:
         n_classes: int,
         dtype: Any = None,
     ):
-        self.dtype = np.dtype(X.dtype if dtype is None else dtype)
+        self.dtype = computing_dtype(X.dtype if dtype is None else dtype)
         self.sparse = scipy.sparse.issparse(X)
         # a cast of CSR values is made once and whole: its indices stay shared
         self.X = X.astype(self.dtype, copy=False) if self.sparse else X
@@ -49,7 +61,8 @@ class Data:
     @cached_property
     def _views(self) -> list[Block]:
         n, d = self.X.shape
-        step = max(256, min(BLOCK_SCORES // self.n_classes, BLOCK_VALUES // d))
+        fewest = FEWEST_ROWS if self.X.dtype == self.dtype else FEWEST_CAST_ROWS
+        step = max(fewest, min(BLOCK_SCORES // self.n_classes, BLOCK_VALUES // d))
         if self.sparse and d > step:
             step = n  # each block's gradient would cost more than its rows
         views = []
@@ -58,6 +71,10 @@ class Data:
             X = _csr_rows(self.X, rows) if self.sparse else self.X[rows]
             views.append(Block(X, self.y[rows], self.weights[rows], rows))
         return views
+
+    def take(self, rows: Any) -> Any:
+        """X of some rows, (m, d)."""
+        return self.X[rows].astype(self.dtype, copy=False)
 
     @cached_property
     def class_masses(self) -> np.ndarray:

@@ -31,7 +31,8 @@ class RowSpace:
         X, n = data.X, data.X.shape[0]
         mean = np.zeros(X.shape[1])
         if fit_intercept:
-            mean += X.T @ data.weights
+            for block in data:
+                mean += block.X.T @ block.weights
         products = np.zeros((n, n))
         if data.sparse:
             inner = (X @ X.T).tocoo()
@@ -53,10 +54,13 @@ class RowSpace:
     def narrow(self, W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """V = Q' W and the intercept of the centred rows."""
         shift = self.mean @ W
-        return self.axes.T @ (self.original.X @ W - shift), b + shift
+        scores = np.vstack([block.X @ W for block in self.original])
+        return self.axes.T @ (scores - shift), b + shift
 
     def widen(self, V: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """W = Q V and the intercept of the rows as they are."""
         A = self.axes @ V
-        W = self.original.X.T @ A - np.outer(self.mean, A.sum(axis=0))
+        W = -np.outer(self.mean, A.sum(axis=0))
+        for block in self.original:
+            W += block.X.T @ A[block.rows]
         return W, c - self.mean @ W

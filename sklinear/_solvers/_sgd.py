@@ -129,7 +129,7 @@ def run_epoch(
     longest = LONGEST_MOVE * getattr(loss, "delta", 1.0)
     for step, rate in enumerate(rates):
         rows = order[step * batch : (step + 1) * batch]
-        X = data.X[rows]
+        X = data.take(rows)
         if metric.mean is None:
             columns, X = _columns(X)
             W = shrunk * V[columns]

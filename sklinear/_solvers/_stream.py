@@ -36,8 +36,8 @@ class Stream:
         total = float(data.weights.sum())
         share = total / (self.total + total)
         if not data.sparse:
-            mean = data.weights @ data.X / total
-            spread = data.weights @ np.square(data.X - mean)
+            mean = sum(block.weights @ block.X for block in data) / total
+            spread = sum(b.weights @ np.square(b.X - mean) for b in data)
             away = mean - self.mean
             self.spread = self.spread + spread + self.total * share * np.square(away)
             self.mean = self.mean + share * away
@@ -96,8 +96,9 @@ def _stream_metric(
     # a variance, so that the mean's own square stands in for it at first
     variance = variance + squares / (stream.n_rows if fit_intercept else 1)
     matrix = 1 / np.maximum(typical * variance + 2 * alpha, np.finfo(float).tiny)
-    centred = data.X - mean if fit_intercept else data.X
-    each = activity * (np.square(centred) @ matrix + intercept)
+    centre = mean if fit_intercept else 0.0
+    squares = [np.square(block.X - centre) @ matrix for block in data]
+    each = activity * (np.concatenate(squares) + intercept)
     return Metric(
         (mean if fit_intercept else np.zeros_like(mean)).astype(data.dtype),
         matrix.astype(data.dtype),

@@ -1,0 +1,140 @@
+"""Integer samples, images above all: taken as they are, cast a block at a time."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import scipy.sparse
+from conftest import LOSSES, SOLVERS, classifier
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+
+from sklinear import SoftmaxClassifier
+
+# the same blocks and sums, but for where a block of wide rows ends
+EXACT = {"rtol": 1e-10, "atol": 1e-12}
+X, y = load_digits(return_X_y=True)
+X, y = X[:300], y[:300]
+DTYPES = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "?"]
+
+
+def fitted(loss, samples, solver="lbfgs", **params):
+    """A model of the digits' labels that stops after a few steps."""
+    settings = {"solver": solver, "alpha": 1.0, "tol": 0.1, "random_state": 0}
+    return classifier(loss, **{**settings, **params}).fit(samples, y)
+
+
+@pytest.mark.parametrize("solver", [*SOLVERS, "sgd"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_integers_give_the_model_of_their_float64_copy(loss, solver, dtype):
+    samples = X.astype(dtype)
+    got = fitted(loss, samples, solver)
+    want = fitted(loss, samples.astype(np.float64), solver)
+    assert got.coef_.dtype == got.intercept_.dtype == np.float64
+    np.testing.assert_allclose(got.coef_, want.coef_, **EXACT)
+    np.testing.assert_allclose(got.intercept_, want.intercept_, **EXACT)
+    scores = want.decision_function(samples.astype(np.float64))
+    np.testing.assert_allclose(got.decision_function(samples), scores, **EXACT)
+    for method in ("predict", "predict_proba", "predict_log_proba"):
+        if hasattr(got, method):
+            found = getattr(got, method)(samples)
+            expected = getattr(want, method)(samples.astype(np.float64))
+            np.testing.assert_allclose(found, expected, **EXACT)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i8", "?"])
+def test_integers_may_come_in_pieces(loss, dtype):
+    samples = X.astype(dtype)
+    models = [classifier(loss), classifier(loss)]
+    for rows in np.array_split(np.arange(300), 3):
+        models[0].partial_fit(samples[rows], y[rows], classes=range(10))
+        models[1].partial_fit(samples[rows].astype(float), y[rows], classes=range(10))
+    assert models[0].coef_.dtype == np.float64
+    np.testing.assert_allclose(models[0].coef_, models[1].coef_, **EXACT)
+
+
+def mapped(samples, folder):
+    """A read-only memory map of the samples."""
+    np.save(folder / "X.npy", samples)
+    return np.load(folder / "X.npy", mmap_mode="r")
+
+
+LAYOUTS = {
+    "memory map": mapped,
+    "columns": lambda samples, _: np.asfortranarray(samples),
+    "every other": lambda samples, _: np.repeat(samples, 2, axis=0)[::2],
+    "backwards": lambda samples, _: samples[::-1, ::-1].copy()[::-1, ::-1],
+    "csr": lambda samples, _: scipy.sparse.csr_matrix(samples),
+    "list": lambda samples, _: samples.tolist(),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_integers_may_lie_in_any_way(loss, layout, tmp_path):
+    samples = LAYOUTS[layout](X.astype(np.uint8), tmp_path)
+    got, want = fitted(loss, samples), fitted(loss, X)
+    np.testing.assert_allclose(got.coef_, want.coef_, rtol=1e-6, atol=1e-8)  # rounding
+    np.testing.assert_array_equal(got.predict(samples), want.predict(X))
+
+
+def test_float32_coefficients_score_small_integers_in_float32():
+    model = fitted("softmax", X.astype(np.float32))
+    assert model.decision_function(X.astype(np.uint8)).dtype == np.float32
+    assert model.decision_function(X.astype(np.int64)).dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i8"])
+def test_fewer_rows_than_features_are_cast_in_blocks_too(loss, dtype):
+    rng = np.random.default_rng(0)
+    wide = rng.integers(100, size=(40, 70)).astype(dtype)
+    labels = np.arange(40) % 3
+    model = classifier(loss, alpha=1.0, tol=1e-8)
+    want = clone(model).fit(wide.astype(float), labels)
+    got = model.fit(wide, labels)
+    np.testing.assert_allclose(got.coef_, want.coef_, **EXACT)
+
+
+# Memory -------------------------------------------------------------------------------
+
+
+def images(n_rows, n_columns):
+    """uint8 rows of ten classes, each brighter in other places."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(n_rows) % 10
+    samples = rng.integers(200, size=(n_rows, n_columns), dtype=np.uint8)
+    samples += (50 * rng.random((10, n_columns))).astype(np.uint8)[labels]
+    return samples, labels
+
+
+def peak(function):
+    """Bytes that a call allocates at most, above what there was."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("shape", [(20_000, 400), (600, 20_000)], ids=["tall", "wide"])
+@pytest.mark.parametrize("solver", [*SOLVERS, "sgd"])
+def test_a_fit_of_integers_copies_no_large_part_of_them(loss, solver, shape):
+    samples, labels = images(*shape)
+    model = classifier(loss, solver=solver, alpha=1e3, tol=0.5, random_state=0)
+    model.set_params(max_iter=2 if solver == "sgd" else 1000)
+    # of a float64 copy: blocks and coefficients, whose share is less for larger X
+    assert peak(lambda: model.fit(samples, labels % 2)) < 0.5 * 8 * samples.size
+    for method in ("predict", "decision_function"):
+        used = peak(lambda method=method: getattr(model, method)(samples))
+        assert used < 0.25 * 8 * samples.size
+
+
+def test_memory_of_a_fit_of_images_is_small_beside_a_float64_copy():
+    samples, labels = images(60_000, 784)
+    model = SoftmaxClassifier(alpha=1e4, tol=0.1)
+    assert peak(lambda: model.fit(samples, labels)) < 0.25 * 8 * samples.size
+    assert peak(lambda: model.predict_proba(samples)) < 0.25 * 8 * samples.size
