@@ -21,9 +21,10 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
 from sklinear._data import BLOCK_VALUES, Data, computing_dtype
 from sklinear._losses import Loss
-from sklinear._solvers import SOLVERS, Options, Solution
+from sklinear._solvers import SOLVERS, Options, Reporter, Solution
 from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
 
@@ -32,7 +33,9 @@ KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converte
 KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
 
 
-class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
+class LinearClassifier(
+    CallbackSupportMixin, LinearClassifierMixin, SparseCoefMixin, BaseEstimator
+):
     """What the two estimators share: everything but the loss."""
 
     _doc_link_module = "sklinear"
@@ -100,6 +103,15 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
             classes have weight.
         """
         self._validate_params()
+        solution, asked_to_stop = self._fit(X, y, sample_weight)
+        if not (solution.converged or asked_to_stop):
+            self._warn(solution)
+        return self
+
+    @with_callbacks
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[Solution, bool]:
+        """The fit itself, and whether a callback has asked for its end."""
+        listener = Listener(self, X, y, sample_weight)
         X, y = self._validate_data(X, y)
         weights = self._sample_weights(X, sample_weight)
         counted = weights > 0
@@ -124,18 +136,23 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
             start = self._full_params(classes, X.shape[1])
         loss, alpha, scale, scale_of_objective = self._problem()
         solver = "lbfgs" if self.solver == "auto" else self.solver
+        data = Data(X, labels, weights, len(classes))
+
+        def fitted(W: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+            """The attributes that prediction needs."""
+            coef, intercept = _rows(scale * W, scale * b, data.dtype)
+            return {"classes_": classes, "coef_": coef, "intercept_": intercept}
+
         with single_threaded_blas():
             solution = SOLVERS[solver](
-                Data(X, labels, weights, len(classes)),
+                data,
                 loss,
                 alpha,
                 self.fit_intercept,
                 (start[0] / scale, start[1] / scale),
-                self._options(),
+                self._options(listener.listen(data, scale_of_objective, fitted)),
             )
-        self.classes_ = classes
-        dtype = computing_dtype(X.dtype)
-        self._set_coef(scale * solution.coef, scale * solution.intercept, dtype)
+        self.__dict__.update(fitted(solution.coef, solution.intercept))
         self.n_iter_ = len(solution.history)
         self.loss_curve_ = [scale_of_objective * value for value in solution.history]
         self.solver_ = solver
@@ -143,9 +160,8 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         self.__dict__.pop("dual_gap_", None)
         if not np.isnan(solution.gap):
             self.dual_gap_ = solution.gap
-        if not solution.converged:
-            self._warn(solution)
-        return self
+        listener.close()
+        return solution, listener.stopped
 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
@@ -219,10 +235,12 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
                 alpha,
                 self.fit_intercept,
                 (W / scale, b / scale),
-                self._options(),
+                self._options(Reporter()),
                 self._stream,
             )
-        self._set_coef(scale * W, scale * b, computing_dtype(X.dtype))
+        self.coef_, self.intercept_ = _rows(
+            scale * W, scale * b, computing_dtype(X.dtype)
+        )
         self.solver_ = "sgd"
         self.__dict__.pop("dual_gap_", None)  # it was proven of other coefficients
         return self
@@ -261,7 +279,9 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
         self.n_iter_, self.loss_curve_, self.solver_ = 1, [], "sgd"
         self._stream = Stream()
         zeros = np.zeros((X.shape[1], len(classes)))
-        self._set_coef(zeros, zeros.sum(axis=0), computing_dtype(X.dtype))
+        self.coef_, self.intercept_ = _rows(
+            zeros, zeros.sum(axis=0), computing_dtype(X.dtype)
+        )
 
     def _validate_data(self, X: Any, y: Any, reset: bool = True) -> tuple[Any, Any]:
         """X as numbers of a dtype of KEPT, dense or CSR, and class labels."""
@@ -321,24 +341,15 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
             return np.hstack([-W / 2, W / 2]), np.concatenate([-b / 2, b / 2])
         return W, b
 
-    def _set_coef(self, W: np.ndarray, b: np.ndarray, dtype: Any) -> None:
-        """One row a class that add up to 0, or one row for two classes."""
-        coef = (W - W.mean(axis=1, keepdims=True)).T
-        intercept = b - b.mean()
-        if len(coef) == 2:
-            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
-        self.coef_ = np.ascontiguousarray(coef, dtype=dtype)
-        self.intercept_ = intercept.astype(dtype)
-
-    def _options(self) -> Options:
+    def _options(self, report: Reporter) -> Options:
         """The parameters that speak to solvers."""
         return Options(
             self.tol,
             self.max_iter,
-            int(self.verbose),
             self.batch_size,
             self.learning_rate,
             check_random_state(self.random_state),
+            report,
         )
 
     def _warn(self, solution: Solution) -> None:
@@ -364,3 +375,12 @@ class LinearClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
             ConvergenceWarning,
             stacklevel=3,
         )
+
+
+def _rows(W: np.ndarray, b: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """coef_ and intercept_: a row a class that add up to 0, or one for two classes."""
+    coef = (W - W.mean(axis=1, keepdims=True)).T
+    intercept = b - b.mean()
+    if len(coef) == 2:
+        coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+    return np.ascontiguousarray(coef, dtype=dtype), intercept.astype(dtype)

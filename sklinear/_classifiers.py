@@ -63,7 +63,7 @@ class LinearSVMClassifier(LinearClassifier):
     random_state : int, RandomState instance or None, default=None
         Order of the rows in "sgd".
     verbose : int, default=0
-        Print a line for each iteration.
+        Print a line for each iteration: objective, gap, passes over X and time.
 
     Attributes
     ----------
@@ -200,7 +200,7 @@ class SoftmaxClassifier(LinearClassifier):
     random_state : int, RandomState instance or None, default=None
         Order of the rows in "sgd".
     verbose : int, default=0
-        Print a line for each iteration.
+        Print a line for each iteration: objective, gap, passes over X and time.
 
     Attributes
     ----------

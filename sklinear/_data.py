@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -16,13 +17,29 @@ BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
 FEWEST_ROWS, FEWEST_CAST_ROWS = 256, 32
 
 
-class Block(NamedTuple):
-    """Some rows of the data."""
+@dataclass
+class Tally:
+    """Rows of X that were read; several views of the same rows may share one."""
 
-    X: Any  # (m, d), dense or CSR
+    rows: int = 0
+
+
+@dataclass
+class Block:
+    """Some rows of the data; ``X`` is cast, and counted as read, when it is wanted."""
+
+    view: Any  # (m, d), dense or CSR, as the user has them
     y: np.ndarray  # (m,)
     weights: np.ndarray  # (m,)
     rows: slice
+    dtype: np.dtype
+    tally: Tally
+
+    @cached_property
+    def X(self) -> Any:
+        """The rows (m, d), dense or CSR."""
+        self.tally.rows += len(self.y)
+        return self.view.astype(self.dtype, copy=False)
 
 
 def computing_dtype(dtype: Any) -> np.dtype:
@@ -44,36 +61,38 @@ class Data:
         weights: np.ndarray,
         n_classes: int,
         dtype: Any = None,
+        tally: Tally | None = None,
     ):
         self.dtype = computing_dtype(X.dtype if dtype is None else dtype)
         self.sparse = scipy.sparse.issparse(X)
         # a cast of CSR values is made once and whole: its indices stay shared
         self.X = X.astype(self.dtype, copy=False) if self.sparse else X
         self.y, self.weights, self.n_classes = y, weights, n_classes
+        self.tally = Tally() if tally is None else tally
 
     def __iter__(self) -> Iterator[Block]:
-        if self.X.dtype == self.dtype:
-            yield from self._views
-            return
-        for block in self._views:
-            yield block._replace(X=block.X.astype(self.dtype))
+        for view, rows in self._views:
+            y, weights = self.y[rows], self.weights[rows]
+            yield Block(view, y, weights, rows, self.dtype, self.tally)
 
     @cached_property
-    def _views(self) -> list[Block]:
+    def _views(self) -> list[tuple[Any, slice]]:
         n, d = self.X.shape
         fewest = FEWEST_ROWS if self.X.dtype == self.dtype else FEWEST_CAST_ROWS
         step = max(fewest, min(BLOCK_SCORES // self.n_classes, BLOCK_VALUES // d))
         if self.sparse and d > step:
             step = n  # each block's gradient would cost more than its rows
-        views = []
-        for start in range(0, n, step):
-            rows = slice(start, min(start + step, n))
-            X = _csr_rows(self.X, rows) if self.sparse else self.X[rows]
-            views.append(Block(X, self.y[rows], self.weights[rows], rows))
-        return views
+        cuts = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+        return [(_csr_rows(self.X, c) if self.sparse else self.X[c], c) for c in cuts]
 
-    def take(self, rows: Any) -> Any:
+    @property
+    def passes(self) -> float:
+        """How often all rows were read so far."""
+        return self.tally.rows / len(self.y)
+
+    def take(self, rows: np.ndarray) -> Any:
         """X of some rows, (m, d)."""
+        self.tally.rows += len(rows)
         return self.X[rows].astype(self.dtype, copy=False)
 
     @cached_property
@@ -93,7 +112,7 @@ class Data:
 
     def astype(self, dtype: Any) -> Data:
         """The same data, with products computed in another precision."""
-        return Data(self.X, self.y, self.weights, self.n_classes, dtype)
+        return Data(self.X, self.y, self.weights, self.n_classes, dtype, self.tally)
 
 
 def _csr_rows(X: Any, rows: slice) -> Any:

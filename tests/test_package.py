@@ -32,6 +32,7 @@ ORDER = [
     "_duality",
     "_distributed",
     "_solvers",
+    "_callbacks",
     "_base",
     "_classifiers",
     "_search",

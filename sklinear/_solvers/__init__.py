@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sklinear._solvers._lbfgs import lbfgs
 from sklinear._solvers._sgd import sgd
-from sklinear._solvers._solution import Options, Solution
+from sklinear._solvers._solution import Options, Progress, Reporter, Solution
 
-__all__ = ["SOLVERS", "Options", "Solution"]
+__all__ = ["SOLVERS", "Options", "Progress", "Reporter", "Solution"]
 
 SOLVERS = {"lbfgs": lbfgs, "sgd": sgd}

@@ -34,18 +34,20 @@ def lbfgs(
     makes quick progress, then Newton steps. The hinge, which is not smooth, is rounded
     over its margin at first. O(n d k) time an iteration, O((n + d) k) memory.
     """
-    monitor = Monitor(options.tol, options.max_iter, options.verbose)
+    monitor = Monitor(options.tol, options.max_iter, options.report)
     found: Solution | None = None
     n, d = data.X.shape
     if n < d and n <= LARGEST_FACTOR:
         space = RowSpace.of(data, fit_intercept)
         if space.data.X.shape[1]:
             narrow = space.narrow(*start)
-            found = lbfgs(space.data, loss, alpha, fit_intercept, narrow, options)
+            inside = options._replace(widen=space.widen)
+            found = lbfgs(space.data, loss, alpha, fit_intercept, narrow, inside)
             start = space.widen(found.coef, found.intercept)
             monitor.history = found.history
     variables = choose_variables(data, alpha, loss.curvature, fit_intercept)
     objective = Objective(data, loss, alpha, fit_intercept, variables)
+    monitor.split = lambda params: options.widen(*objective.split(params))
     for point in (objective.join(*start), np.zeros(objective.shape)):
         at = objective.evaluate(point, conjugate=True)
         monitor.offer(point, at.primal, dual_value(objective, at))

@@ -34,6 +34,7 @@ class RowSpace:
             for block in data:
                 mean += block.X.T @ block.weights
         products = np.zeros((n, n))
+        data.tally.rows += n
         if data.sparse:
             inner = (X @ X.T).tocoo()
             products[inner.row, inner.col] = inner.data
@@ -48,7 +49,9 @@ class RowSpace:
         squares, vectors = np.linalg.eigh(products)
         kept = squares > NEGLIGIBLE * squares[-1]
         lengths, vectors = np.sqrt(squares[kept]), vectors[:, kept]
-        rotated = Data(vectors * lengths, data.y, data.weights, data.n_classes)
+        rotated = Data(
+            vectors * lengths, data.y, data.weights, data.n_classes, tally=data.tally
+        )
         return cls(data, rotated, mean, vectors / lengths)
 
     def narrow(self, W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils.extmath import row_norms
 from sklinear._data import Data
 from sklinear._losses import Hinge, Loss
 from sklinear._objective import scores_of
-from sklinear._solvers._solution import Options, Solution
+from sklinear._solvers._solution import Options, Progress, Solution, as_they_are
 from sklinear._variables import LARGEST_SPARSE_FACTOR, choose_variables
 
 FEWEST_STEPS = 100  # of an epoch: batches shrink (to SMALLEST_BATCH) to allow them
@@ -82,13 +83,13 @@ def sgd(
         W, b = run_epoch(data, smooth, alpha, W, b, order, batch, metric, rates)
         value, activity = survey(data, smooth, alpha, W, b)
         history.append(value)
-        if options.verbose:
-            print(f"epoch {epoch + 1}: objective {value:.6e}, rate {rates[-1]:.1e}")
+        at = partial(as_they_are, W, b)
+        options.report(Progress(len(history), value, np.nan, at, "epoch"))
         stalled = 0 if value < best[0] * (1 - options.tol) else stalled + 1
         halvings += stalled > 0
         if value < best[0]:
             best = value, W, b
-        if stalled == PATIENCE:
+        if stalled == PATIENCE or options.report.stopped:
             break
     value, W, b = best
     return Solution(
@@ -189,7 +190,7 @@ def measure(
     intercept = 1 / mean_activity if fit_intercept else 0.0
     if data.sparse and data.X.shape[1] > LARGEST_SPARSE_FACTOR:
         weights = activity * data.weights
-        curvature = _largest_eigenvalue(data.X, weights) + 2 * alpha
+        curvature = _largest_eigenvalue(data, weights) + 2 * alpha
         norms = row_norms(data.X, squared=True)
         leverage = activity * (norms / curvature + intercept)
         typical = effective(leverage, data.weights)
@@ -198,7 +199,9 @@ def measure(
     thin = slice(None, None, max(1, len(data.y) // enough))
     weights = data.weights[thin]
     if weights.any():
-        data = Data(data.X[thin], data.y[thin], weights / weights.sum(), data.n_classes)
+        weights = weights / weights.sum()
+        tally = data.tally
+        data = Data(data.X[thin], data.y[thin], weights, data.n_classes, tally=tally)
         activity = activity[thin]
     variables = choose_variables(data, alpha, activity, fit_intercept)
     T = variables.factor
@@ -222,13 +225,14 @@ def effective(leverage: np.ndarray, weights: np.ndarray) -> float:
     return float(weights @ np.square(leverage) / (weights @ leverage))
 
 
-def _largest_eigenvalue(X: Any, weights: np.ndarray) -> float:
+def _largest_eigenvalue(data: Data, weights: np.ndarray) -> float:
     """Of X' diag(weights) X, from below, by a few power iterations."""
-    v, value = np.ones(X.shape[1]), 0.0
+    v, value = np.ones(data.X.shape[1]), 0.0
     for _ in range(10):
         size = np.linalg.norm(v)
         if size == 0:
             break
-        v = X.T @ (weights * (X @ (v / size)))
+        u = v / size
+        v = sum(b.X.T @ (weights[b.rows] * (b.X @ u)) for b in data)
         value = float(np.linalg.norm(v))
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -11,16 +12,43 @@ import numpy as np
 from sklinear._duality import relative_gap
 from sklinear._objective import Evaluation
 
+Params = tuple[np.ndarray, np.ndarray]  # W (d, k) and b (k,)
+
+
+class Progress(NamedTuple):
+    """What solvers tell after each iteration."""
+
+    iteration: int
+    value: float  # objective
+    gap: float  # proven relative distance from the optimum; nan if none was sought
+    params: Callable[[], Params]
+    unit: str = "iteration"
+
+
+class Reporter:
+    """Is told of every iteration, and may ask for an end. This one does neither."""
+
+    stopped = False
+
+    def __call__(self, progress: Progress) -> None:
+        """One iteration is over."""
+
+
+def as_they_are(W: np.ndarray, b: np.ndarray) -> Params:
+    """The params themselves."""
+    return W, b
+
 
 class Options(NamedTuple):
     """What a user can ask of a solver."""
 
     tol: float
     max_iter: int
-    verbose: int
     batch_size: int
     learning_rate: float | str
     rng: np.random.RandomState
+    report: Reporter
+    widen: Callable[..., Params] = as_they_are  # from the solver's features to X's
 
 
 class Witness(NamedTuple):
@@ -50,13 +78,14 @@ class Monitor:
 
     tol: float
     max_iter: int
-    verbose: int = 0
+    report: Reporter = field(default_factory=Reporter)
     history: list[float] = field(default_factory=list)
     primal: float = math.inf
     dual: float = 0.0
     params: np.ndarray | None = None
     main: Monitor | None = None
     witness: Witness | None = None
+    split: Callable[[np.ndarray], Params] | None = None  # params to the user's W and b
 
     def offer(
         self,
@@ -77,11 +106,13 @@ class Monitor:
             self.main.count()
             return
         self.history.append(self.primal)
-        if self.verbose:
-            print(
-                f"iteration {len(self.history)}: objective {self.primal:.6e}, "
-                f"at most {self.gap:.1e} above the optimum (relative)"
-            )
+        self.report(Progress(len(self.history), self.primal, self.gap, self._best))
+
+    def _best(self) -> Params:
+        """W and b of the best point."""
+        assert self.split is not None
+        assert self.params is not None
+        return self.split(self.params)
 
     def detour(self, tol: float) -> Monitor:
         """For a related problem, solved on the way: its iterations count here too."""
@@ -107,5 +138,5 @@ class Monitor:
 
     @property
     def spent(self) -> bool:
-        """Whether no iteration is left."""
-        return len(self.history) >= self.max_iter
+        """Whether no iteration is left, or none is wanted."""
+        return len(self.history) >= self.max_iter or self.report.stopped

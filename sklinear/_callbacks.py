@@ -1,0 +1,79 @@
+"""What a fit tells on its way: lines of ``verbose`` and scikit-learn's callbacks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sklinear._data import Data
+from sklinear._solvers import Progress, Reporter
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn < 1.9 has none
+    CallbackSupportMixin = type("CallbackSupportMixin", (), {})
+
+    def with_callbacks(method: Any) -> Any:
+        """The method itself."""
+        return method
+
+
+class Listener(Reporter):
+    """Prints a line an iteration and tells it to the estimator's callbacks.
+
+    To them each iteration is a task below the fit's, which begins and ends when the
+    iteration is over: how many there will be is not known before.
+    """
+
+    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any):
+        self.start = time.perf_counter()
+        self.verbose, self.context = bool(estimator.verbose), None
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self.task = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        if hasattr(estimator, "_init_callback_context"):
+            self.context = estimator._init_callback_context(
+                max_subtasks=estimator.max_iter
+            ).call_on_fit_task_begin(**self.task)
+        self.calls = hasattr(estimator, "_skl_callbacks")
+
+    def listen(
+        self, data: Data, scale: float, fitted: Callable[..., dict[str, Any]]
+    ) -> Listener:
+        """Itself, for a solver whose objective is to be scaled for the user.
+
+        ``fitted`` makes the attributes of a fitted estimator of W and b.
+        """
+        self.data, self.scale, self.fitted = data, scale, fitted
+        return self
+
+    def __call__(self, progress: Progress) -> None:
+        """One iteration is over."""
+        if self.verbose:
+            self._print(progress)
+        if self.calls and self.context is not None:
+            task = self.context.subcontext(task_name=progress.unit)
+            task.call_on_fit_task_begin(**self.task)
+            self.stopped |= task.call_on_fit_task_end(
+                **self.task,
+                reconstruction_attributes=lambda: {
+                    **self.fitted(*progress.params()),
+                    "n_iter_": progress.iteration,
+                },
+            )
+
+    def _print(self, progress: Progress) -> None:
+        """Objective, gap, passes over X and seconds since the fit began."""
+        gap = "" if math.isnan(progress.gap) else f"gap {progress.gap:.1e}, "
+        print(
+            f"{progress.unit} {progress.iteration}: objective "
+            f"{self.scale * progress.value:.6e}, {gap}"
+            f"{self.data.passes:.1f} passes over X, "
+            f"{time.perf_counter() - self.start:.2f} s"
+        )
+
+    def close(self) -> None:
+        """The fit is over."""
+        if self.context is not None:
+            self.context.call_on_fit_task_end(**self.task, reconstruction_attributes={})
