@@ -110,6 +110,11 @@ class Data:
             sums += block.X.T @ shares
         return sums
 
+    def sample(self, rows: np.ndarray, weights: np.ndarray) -> Data:
+        """A copy of some rows, with other weights."""
+        y, k = self.y[rows], self.n_classes
+        return Data(self.take(rows), y, weights, k, self.dtype, self.tally)
+
     def astype(self, dtype: Any) -> Data:
         """The same data, with products computed in another precision."""
         return Data(self.X, self.y, self.weights, self.n_classes, dtype, self.tally)

@@ -35,8 +35,13 @@ class Loss:
         """The weighted (generalised) Hessian at the scores, as a product."""
         raise NotImplementedError
 
-    def activity(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Second derivative of each row, averaged over its classes, (n,)."""
+    def diagonal(
+        self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0
+    ) -> np.ndarray:
+        """Second derivative in each score, (n, k): the Hessian's diagonal.
+
+        With ``slack``, also of the margins that are as near to being active.
+        """
         raise NotImplementedError
 
     def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -53,7 +58,7 @@ class Loss:
         """The loss that is meant: itself, unless it is smoothed."""
         return self
 
-    def rows(self, rows: slice) -> Loss:
+    def rows(self, rows: slice | np.ndarray) -> Loss:
         """The loss of some of the samples: itself, unless it has a state per sample."""
         return self
 
@@ -93,11 +98,14 @@ class CrossEntropy(Loss):
 
         return product
 
-    def activity(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Mean of p_j (1 - p_j)."""
+    def diagonal(
+        self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0
+    ) -> np.ndarray:
+        """p_j (1 - p_j)."""
         p = self(scores, y)[1]
         p[np.arange(len(y)), y] += 1
-        return (p * (1 - p)).mean(axis=1)
+        p -= p * p
+        return p
 
     def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
         """sum_j q_j log q_j with q = g + e_y, a point of the simplex."""
@@ -123,15 +131,16 @@ class _Margin(Loss):
     def slope(
         self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0
     ) -> np.ndarray:
-        """Second derivative in each margin, (n, k), 0 at the true class.
-
-        With ``slack``, also of the margins that are as near to being active.
-        """
+        """Second derivative in each margin, (n, k), 0 at the true class."""
         raise NotImplementedError
 
-    def activity(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Mean of the classes' slopes and, at the true one, of their sum."""
-        return 2 * self.slope(scores, y, slack=0.2).mean(axis=1)
+    def diagonal(
+        self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0
+    ) -> np.ndarray:
+        """The classes' slopes and, at the true one, their sum."""
+        slope = self.slope(scores, y, slack)
+        slope[np.arange(len(y)), y] = slope.sum(axis=1)
+        return slope
 
     def hessian(
         self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
@@ -247,6 +256,6 @@ class Hinge(_Margin):
         """The hinge without its smoothing."""
         return Hinge(self.delta) if self.width else self
 
-    def rows(self, rows: slice) -> Hinge:
+    def rows(self, rows: slice | np.ndarray) -> Hinge:
         """The same with the centres of these samples."""
         return self if self.centre is None else replace(self, centre=self.centre[rows])

@@ -149,7 +149,9 @@ class Objective:
     def features(self, block: Block) -> np.ndarray:
         """(X - 1 mean') T of a block and the intercept's ones: d(scores)/d(params)."""
         Z = self.variables.apply(block.X)
-        return np.hstack([Z, np.ones((len(Z), 1))]) if self.fit_intercept else Z
+        return (
+            np.hstack([Z, np.ones((len(Z), 1), Z.dtype)]) if self.fit_intercept else Z
+        )
 
     def _working(self, W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """W and b in the precision of the products with X."""

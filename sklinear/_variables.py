@@ -34,11 +34,15 @@ class Variables:
 
     def apply(self, X: Any) -> np.ndarray:
         """(X - 1 mean') T of some rows, dense."""
+        factor, mean = self.factor.astype(X.dtype), self.mean.astype(X.dtype)
         if scipy.sparse.issparse(X):
-            factor = self.factor if self.factor.ndim == 2 else np.diag(self.factor)
-            return X @ factor - self.mean @ factor
-        Z = X - self.mean
-        return Z * self.factor if self.factor.ndim == 1 else Z @ self.factor
+            factor = factor if factor.ndim == 2 else np.diag(factor)
+            return X @ factor - mean @ factor
+        Z = X - mean
+        if factor.ndim == 2:
+            return Z @ factor
+        Z *= factor
+        return Z
 
     @property
     def gram(self) -> np.ndarray:
@@ -68,14 +72,18 @@ class Variables:
 
 
 def choose_variables(
-    data: Data, alpha: float, curvature: float | np.ndarray, fit_intercept: bool
+    data: Data,
+    alpha: float,
+    curvature: float | np.ndarray,
+    fit_intercept: bool,
+    diagonal: bool = False,
 ) -> Variables:
     """Centre and scale so that the Hessian's bound is nearly the identity.
 
     With C the covariance of the rows, weighted by their weights and the curvature (n,)
     of their losses, T T' = (C + 2 alpha I)^-1, in the manner of Boehning (1992) who
-    bounds the softmax's by 1/2; or, where d is large or X sparse, the same of C's
-    diagonal. O(n d^2 + d^3) time and O(d^2) memory, or O(n d) and O(d).
+    bounds the softmax's by 1/2; or, where d is large or X sparse or where asked to, the
+    same of C's diagonal. O(n d^2 + d^3) time and O(d^2) memory, or O(n d) and O(d).
     """
     d = data.X.shape[1]
     bound: np.ndarray
@@ -85,7 +93,7 @@ def choose_variables(
     if fit_intercept:
         for block in data:
             mean += block.X.T @ (curvatures[block.rows] / total)
-    diagonal = d > (LARGEST_SPARSE_FACTOR if data.sparse else LARGEST_FACTOR)
+    diagonal |= d > (LARGEST_SPARSE_FACTOR if data.sparse else LARGEST_FACTOR)
     if diagonal and data.sparse:
         each = np.repeat(curvatures, np.diff(data.X.indptr))
         squares = np.square(data.X.data, dtype=np.float64)

@@ -30,7 +30,7 @@ LOSSES: dict[str, Any] = {
     "squared_hinge": partial(LinearSVMClassifier, loss="squared_hinge"),
     "softmax": SoftmaxClassifier,
 }
-SOLVERS = ["lbfgs"]
+SOLVERS = ["lbfgs", "newton"]
 TIGHT = {"alpha": 1e-2, "tol": 1e-10}
 
 

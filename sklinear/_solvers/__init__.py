@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sklinear._solvers._lbfgs import lbfgs
+from sklinear._solvers._newton import newton
 from sklinear._solvers._sgd import sgd
 from sklinear._solvers._solution import Options, Progress, Reporter, Solution
 
 __all__ = ["SOLVERS", "Options", "Progress", "Reporter", "Solution"]
 
-SOLVERS = {"lbfgs": lbfgs, "sgd": sgd}
+SOLVERS = {"lbfgs": lbfgs, "newton": newton, "sgd": sgd}

@@ -6,18 +6,16 @@ import numpy as np
 import scipy.optimize
 
 from sklinear._data import Data
-from sklinear._duality import dual_value
 from sklinear._losses import Hinge, Loss
 from sklinear._objective import Evaluation, Objective
-from sklinear._solvers._newton import LARGEST_DENSE, newton
-from sklinear._solvers._rows import RowSpace
-from sklinear._solvers._solution import Monitor, Options, Solution, Witness
-from sklinear._variables import LARGEST_FACTOR, choose_variables
+from sklinear._solvers._frame import Start, certify, framed
+from sklinear._solvers._newton import LARGEST_DENSE, refine, smoothed
+from sklinear._solvers._solution import Monitor, Options, Solution
+from sklinear._variables import Variables, choose_variables
 
 WINDOW = 10  # iterations over which progress is judged
 SLOW = 1e-2  # relative decrease in them below which Newton's method takes over
 SLOW_DENSE = 1.0  # the same where a Newton step is one dense solve
-CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
 
 
 def lbfgs(
@@ -25,7 +23,7 @@ def lbfgs(
     loss: Loss,
     alpha: float,
     fit_intercept: bool,
-    start: tuple[np.ndarray, np.ndarray],
+    start: Start,
     options: Options,
 ) -> Solution:
     """Minimise until the duality gap is at most ``tol`` of the objective.
@@ -34,50 +32,12 @@ def lbfgs(
     makes quick progress, then Newton steps. The hinge, which is not smooth, is rounded
     over its margin at first. O(n d k) time an iteration, O((n + d) k) memory.
     """
-    monitor = Monitor(options.tol, options.max_iter, options.report)
-    found: Solution | None = None
-    n, d = data.X.shape
-    if n < d and n <= LARGEST_FACTOR:
-        space = RowSpace.of(data, fit_intercept)
-        if space.data.X.shape[1]:
-            narrow = space.narrow(*start)
-            inside = options._replace(widen=space.widen)
-            found = lbfgs(space.data, loss, alpha, fit_intercept, narrow, inside)
-            start = space.widen(found.coef, found.intercept)
-            monitor.history = found.history
-    variables = choose_variables(data, alpha, loss.curvature, fit_intercept)
-    objective = Objective(data, loss, alpha, fit_intercept, variables)
-    monitor.split = lambda params: options.widen(*objective.split(params))
-    for point in (objective.join(*start), np.zeros(objective.shape)):
-        at = objective.evaluate(point, conjugate=True)
-        monitor.offer(point, at.primal, dual_value(objective, at))
-    if found is not None and found.witness is not None:
-        monitor.dual = max(monitor.dual, _transferred(objective, found.witness))
-    assert monitor.params is not None
-    if not (monitor.done or monitor.spent):
-        _solve(objective, monitor)
-    coef, intercept = objective.split(monitor.params)
-    # an iteration is counted before its end is evaluated, and there may be none
-    history = [*monitor.history[:-1], monitor.primal]
-    underflow = monitor.primal == 0 and not loss.reaches_zero
-    gap = 1.0 if underflow else monitor.gap
-    return Solution(
-        coef,
-        intercept,
-        monitor.primal,
-        gap,
-        gap <= options.tol,
-        f"after {len(history)} iterations",
-        history,
-        monitor.witness,
-    )
+    return framed(_solve, _variables, data, loss, alpha, fit_intercept, start, options)
 
 
-def _transferred(objective: Objective, witness: Witness) -> float:
-    """The lower bound that a dual point of the rotated rows gives for the rows."""
-    U = np.vstack(witness.U)
-    pulled, _ = objective.pull([U[block.rows] for block in objective.data])
-    return dual_value(objective, witness.at._replace(pulled=pulled))
+def _variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Variables:
+    """Those in which the curvature is nearly round."""
+    return choose_variables(data, alpha, loss.curvature, fit_intercept)
 
 
 def _solve(objective: Objective, monitor: Monitor) -> None:
@@ -89,12 +49,10 @@ def _solve(objective: Objective, monitor: Monitor) -> None:
         _approach(rounded, params, monitor)
     else:
         _approach(objective, params, monitor)
-    (d, k), n = objective.shape, len(objective.data.y)
-    polish = n * (d * k) ** 2 + (d * k) ** 3 <= CHEAP
-    if not monitor.spent and (polish or not monitor.done):
+    if not monitor.spent:
         assert monitor.params is not None
         exact = objective.replace(data=objective.data.astype(np.float64))
-        newton(exact, monitor.params, monitor, exact=polish)
+        refine(smoothed(exact), monitor.params, monitor)
 
 
 def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:
@@ -102,6 +60,7 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
     alpha, shape = objective.alpha, objective.shape
     last: tuple[np.ndarray, Evaluation]
     values: list[float] = []
+    draft = monitor.detour(monitor.tol, drafting=True)
     least = SLOW_DENSE if params.size <= LARGEST_DENSE else SLOW
 
     def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -117,11 +76,10 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
         params, at = x.reshape(shape), last[1]
         values.append(at.value)
         slack = at.pulled + 2 * alpha * at.coef
-        dual = 0.0
+        draft.offer(params, at.primal)
         if float(np.vdot(slack, slack)) < 2 * alpha * monitor.tol * at.primal:
             # with an exact intercept the gap is half of what is asked
-            dual = dual_value(objective, objective.evaluate(params, conjugate=True))
-        monitor.offer(params, at.primal, dual)
+            certify(objective, params, monitor)
         monitor.count()
         slow = len(values) > WINDOW and values[-WINDOW] - at.value < least * at.value
         if monitor.done or monitor.spent or slow:
@@ -136,3 +94,5 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
         # our own measure decides, neither scipy's tolerances nor its counts
         options={"ftol": 0, "gtol": 0, "maxiter": 10**9, "maxfun": 10**9, "maxls": 50},
     )
+    if draft.params is not None and not monitor.done:
+        certify(objective, draft.params, monitor)

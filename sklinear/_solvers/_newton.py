@@ -1,35 +1,50 @@
-"""Newton's method: the last steps of a fit, where precision comes from curvature.
+"""Newton's method, for all losses and sizes.
 
 Semismooth on the hinges (Qi and Sun 1993): the generalised Hessian keeps the violated
 margins. The hinge itself is the limit of a method of multipliers (Rockafellar 1976):
 its smooth steps are centred at the last multipliers, so that the limit is the hinge's
 own optimum while the widths stay far from rounding. What Newton cannot solve in a few
 steps is solved for ten times alpha first: the active set then changes little.
+
+Large data are solved on a growing sample of rows first, with a stronger penalty the
+fewer they are, and in the data's own precision before float64 has the last word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 
+from sklinear._data import Data
 from sklinear._duality import dual_value
-from sklinear._losses import HessianProduct, Hinge
+from sklinear._losses import HessianProduct, Hinge, Loss
 from sklinear._objective import Evaluation, Objective
-from sklinear._solvers._solution import Monitor, Witness
+from sklinear._solvers._curvature import (
+    Arrays,
+    Hessian,
+    Precondition,
+    Preconditioner,
+    diagonals,
+    hessian,
+    whole_hessian,
+)
+from sklinear._solvers._frame import Start, framed
+from sklinear._solvers._solution import Monitor, Options, Solution, Witness
+from sklinear._variables import Variables, choose_variables
 
 LARGEST_DENSE = 800  # params up to which a dense Hessian beats conjugate gradients
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 CG_STEPS = 250  # of one Newton step
-LARGEST_BLOCK, LARGEST_BLOCKS = 200, 2**22  # numbers in blocks that precondition them
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
-SMALLEST_WIDTH = 1e-8  # in units of delta
-
-Arrays = list[np.ndarray]  # (m, k), one a block
+CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
+FIRST_SHARE = 0.25  # of the rows, in the first Hessians of large data
+LARGE = 2**22  # numbers in X from which on rows are sampled
+GROWTH = 4  # of the sample of rows, from one stage to the next
+DRAFT = 1e-2  # gap to which a sample is solved
 
 
 class _State(NamedTuple):
@@ -43,28 +58,137 @@ class _State(NamedTuple):
 
 
 def newton(
+    data: Data,
+    loss: Loss,
+    alpha: float,
+    fit_intercept: bool,
+    start: Start,
+    options: Options,
+) -> Solution:
+    """Minimise until the duality gap is at most ``tol`` of the objective.
+
+    A step costs a dense Hessian, O(n d^2 k^2), up to LARGEST_DENSE params; beyond them
+    about as many passes over its rows as conjugate gradients take, preconditioned by
+    one block a class. O(n k + k d^2) memory and a sample of the rows.
+    """
+    return framed(solve, _variables, data, loss, alpha, fit_intercept, start, options)
+
+
+def _variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Variables:
+    """Centre and scale; the blocks of the Hessian do the rest where it is not dense."""
+    n, d = data.X.shape
+    large = (d + fit_intercept) * data.n_classes > LARGEST_DENSE
+    if large and n * d > LARGE and alpha > 0 and not data.sparse:
+        rows = np.random.RandomState(0).permutation(n)[: max(n // GROWTH**2, 1024)]
+        weights = data.weights[rows]
+        if weights.any():
+            data = data.sample(rows, weights / weights.sum())
+    return choose_variables(data, alpha, loss.curvature, fit_intercept, diagonal=large)
+
+
+def solve(objective: Objective, monitor: Monitor) -> None:
+    """Newton's method from the monitor's point."""
+    assert monitor.params is not None
+    params, data = monitor.params, objective.data
+    rng = np.random.RandomState(0)
+    rounded = smoothed(objective)
+    preconditioner = Preconditioner(rng)
+    params = _on_samples(rounded, params, monitor, preconditioner, rng)
+    if params.size > LARGEST_DENSE and data.X.dtype.itemsize < 8:
+        draft = monitor.detour(max(monitor.tol, 1e-6), drafting=True)
+        single = rounded.replace(data=data.astype(np.float32))
+        _, end = _descend(
+            single,
+            params,
+            draft,
+            False,
+            2 * PATIENCE,
+            preconditioner,
+            _first_share(single),
+        )
+        assert draft.params is not None
+        params, rounded = draft.params, rounded.replace(loss=end.loss)
+    exact = rounded.replace(data=data.astype(np.float64))
+    refine(exact, params, monitor, preconditioner=preconditioner)
+
+
+def smoothed(objective: Objective) -> Objective:
+    """The hinge rounded over its margin; the other losses as they are."""
+    loss = objective.loss
+    if not isinstance(loss, Hinge):
+        return objective
+    return objective.replace(loss=Hinge(loss.delta, width=loss.delta / 2))
+
+
+def _on_samples(
     objective: Objective,
     params: np.ndarray,
     monitor: Monitor,
-    exact: bool = False,
-    detours: int = 12,
-) -> None:
-    """Minimise until ``monitor.done`` or, where ``exact``, until rounding stops it.
+    preconditioner: Preconditioner,
+    rng: np.random.RandomState,
+) -> np.ndarray:
+    """Solve for few rows, then for more, where the data are large."""
+    data, (d1, k) = objective.data, objective.shape
+    rows = np.flatnonzero(data.weights)
+    n = len(rows)
+    cost = n * d1 * k * (d1 * k if d1 * k <= LARGEST_DENSE else 100)
+    if cost < 1e9:
+        return params
+    if params.size > LARGEST_DENSE and data.X.dtype.itemsize < 8:
+        data = data.astype(np.float32)
+    order = rng.permutation(rows)
+    count = n // GROWTH**2
+    while count < n // 2:
+        if count >= 4 * d1:
+            chosen = np.sort(order[:count])
+            weights = data.weights[chosen]
+            sample = data.sample(chosen, weights / weights.sum())
+            alpha = objective.alpha * n / count
+            some = objective.replace(data=sample, alpha=alpha)
+            draft = monitor.detour(DRAFT)
+            _descend(some, params, draft, False, PATIENCE, preconditioner, 1.0)
+            assert draft.params is not None
+            params = draft.params
+        count *= GROWTH
+    return params
 
-    A step costs a dense Hessian, O(n d^2 k^2), up to LARGEST_DENSE params; beyond them
-    as many passes over X as conjugate gradients take. O(n k + d k) memory besides.
+
+def refine(
+    objective: Objective,
+    params: np.ndarray,
+    monitor: Monitor,
+    detours: int = 12,
+    preconditioner: Preconditioner | None = None,
+) -> None:
+    """Minimise until ``monitor.done`` or, where that is cheap, until rounding stops it.
+
+    In float64, so that what is offered to the monitor is proven.
     """
-    if isinstance(objective.loss, Hinge):
-        loss = objective.loss
-        objective = objective.replace(loss=Hinge(loss.delta, width=loss.delta / 2))
-    patience = PATIENCE if objective.alpha > 0 and detours else np.inf
-    if _descend(objective, params, monitor, exact, patience):
+    (d1, k), n = objective.shape, len(objective.data.y)
+    polish = n * (d1 * k) ** 2 + (d1 * k) ** 3 <= CHEAP
+    if monitor.done and not polish:
         return
-    detour = monitor.detour(tol=max(monitor.tol, 1e-3))
-    easier = objective.replace(alpha=10 * objective.alpha)
-    newton(easier, params, detour, detours=detours - 1)
+    if preconditioner is None:
+        preconditioner = Preconditioner(np.random.RandomState(0))
+    patience = PATIENCE if objective.alpha > 0 and detours else np.inf
+    share = _first_share(objective)
+    finished, _ = _descend(
+        objective, params, monitor, polish, patience, preconditioner, share
+    )
+    if finished:
+        return
+    detour = monitor.detour(max(monitor.tol, 1e-3))
+    easier = smoothed(objective.replace(alpha=10 * objective.alpha))
+    refine(easier, params, detour, detours - 1, preconditioner)
     assert detour.params is not None
-    _descend(objective, detour.params, monitor, exact, patience=np.inf)
+    objective = smoothed(objective)
+    _descend(objective, detour.params, monitor, polish, np.inf, preconditioner, share)
+
+
+def _first_share(objective: Objective) -> float:
+    """Of the rows that the first Hessians are taken from."""
+    n, d = objective.data.X.shape
+    return FIRST_SHARE if n * d > LARGE else 1.0
 
 
 def _descend(
@@ -73,38 +197,48 @@ def _descend(
     monitor: Monitor,
     exact: bool,
     patience: float,
-) -> bool:
+    preconditioner: Preconditioner,
+    share: float,
+) -> tuple[bool, Objective]:
     """Newton steps at one alpha; False if they ran out of patience."""
     hinge = isinstance(objective.loss, Hinge)
     state = _visit(objective, params, objective.push(params))
     nearest = closest = np.inf  # best gap, and best distance at this smoothing
     stalls = idle = steps = 0
     smallest = False
+    before, promise = np.inf, 0.0
     while True:
         witness = Witness(state.U, state.at)
         monitor.offer(state.params, state.at.primal, state.dual, witness)
         if (monitor.done and not exact) or monitor.spent:
-            return True
+            return True, objective
         gap = max(state.at.primal - state.dual, 0.0)
         off = _distance(objective, state)
+        if off > max(4 * promise, 0.04) * before:
+            share *= 2  # the sample was too small for the step it promised
         idle = idle + 1 if off > closest / 2 else 0
         closest = min(off, closest)
-        if monitor.done and (idle > 3 or off == 0):
-            return True  # rounding has the last word
+        if (monitor.done or objective.data.dtype.itemsize < 8) and (
+            idle > 3 or off == 0
+        ):
+            return True, objective  # rounding has the last word
         if hinge and off <= INNER * gap:
             slow = gap > nearest / 2
             nearest = min(gap, nearest)
             stalls = stalls + 1 if slow and (monitor.done or smallest) else 0
             if stalls > 3:
-                return True
+                return True, objective
             objective, smallest = _recentre(objective, state, 0.1 if slow else 0.5)
             state = _visit(objective, state.params, state.scores)
             closest, idle, steps = np.inf, 0, 0
+            off = np.inf
+            preconditioner.stale = True
         if steps >= patience and monitor.gap > 1e-8:
-            return False
-        following = _step(objective, state, monitor)
+            return False, objective
+        before = off
+        following, promise = _step(objective, state, monitor, preconditioner, share)
         if following is None:
-            return True
+            return True, objective
         steps += 1
         state = following
 
@@ -136,9 +270,10 @@ def _recentre(
     for block, scores in zip(objective.data, state.scores, strict=True):
         centre[block.rows] = loss.rows(block.rows)(scores, block.y)[1]
     centre[np.arange(len(centre)), objective.data.y] = 0
-    width = max(loss.width * shrink, SMALLEST_WIDTH * loss.delta)
+    smallest = loss.delta * np.sqrt(np.finfo(objective.data.dtype).eps)
+    width = max(loss.width * shrink, smallest)
     smooth = replace(loss, centre=centre, width=width)
-    return objective.replace(loss=smooth), width <= SMALLEST_WIDTH * loss.delta
+    return objective.replace(loss=smooth), width <= smallest
 
 
 def _visit(objective: Objective, params: np.ndarray, scores: Arrays) -> _State:
@@ -161,92 +296,83 @@ def _rows(objective: Objective, scores: Arrays) -> tuple[float, float, float, Ar
     return value, primal, conjugate, U
 
 
-def _step(objective: Objective, state: _State, monitor: Monitor) -> _State | None:
-    """The next point, or None if rounding hides every decrease."""
-    hessians = [
-        objective.loss.rows(block.rows).hessian(s, block.y, block.weights)
-        for block, s in zip(objective.data, state.scores, strict=True)
-    ]
+def _step(
+    objective: Objective,
+    state: _State,
+    monitor: Monitor,
+    preconditioner: Preconditioner,
+    share: float,
+) -> tuple[_State | None, float]:
+    """The next point, or None if rounding hides every decrease.
+
+    Also what part of the distance from the optimum the step should leave.
+    """
     gradient = state.at.gradient
     ridge = RIDGE * min(1.0, float(np.linalg.norm(gradient)))
     if gradient.size <= LARGEST_DENSE:
-        step = _dense_step(objective, state, hessians, ridge)
+        H = whole_hessian(objective, state.scores)
+        step, promise = _dense_step(objective, state, H.products, ridge), 0.0
         change = objective.push(step)
         monitor.count()
     else:
-        step, change = _cg_step(objective, state, hessians, ridge, monitor)
+        ridge *= 1e-2
+        diagonal = diagonals(objective, state.scores)
+        H = hessian(objective, state.scores, diagonal, share, preconditioner.rng)
+        precondition = preconditioner(objective, diagonal, ridge)
+        step, change, promise = _cg_step(
+            H, gradient, precondition, ridge, monitor, preconditioner
+        )
+        if H.objective is not objective:
+            change = objective.push(step)
     t = _line_search(objective, state, step, change)
     if t == 0:
-        return None
+        return None, promise
     scores = [s + t * c for s, c in zip(state.scores, change, strict=True)]
-    return _visit(objective, state.params + t * step, scores)
+    return _visit(objective, state.params + t * step, scores), promise
 
 
 def _cg_step(
-    objective: Objective,
-    state: _State,
-    hessians: list[HessianProduct],
+    H: Hessian,
+    gradient: np.ndarray,
+    precondition: Precondition,
     ridge: float,
     monitor: Monitor,
-) -> tuple[np.ndarray, Arrays]:
-    """Truncated conjugate gradients (Steihaug 1983), and the scores' change."""
-    precondition = _preconditioner(objective, state, hessians, ridge)
-    r = -state.at.gradient
+    preconditioner: Preconditioner,
+) -> tuple[np.ndarray, Arrays, float]:
+    """Truncated conjugate gradients (Steihaug 1983).
+
+    The step, its change of the scores, and what is left of the residual.
+    """
+    r = -gradient
     z = precondition(r)
     step, p = np.zeros_like(r), z.copy()
-    change = [np.zeros_like(s) for s in state.scores]
+    change: Arrays = []
     rz = start = float(np.vdot(r, z))
     enough = min(0.01, np.sqrt(start)) * start  # superlinear
     for _ in range(CG_STEPS):
-        pushed = objective.push(p)
-        Hp = objective.gradient(
-            objective.split(p)[0],
-            *objective.pull([h(c) for h, c in zip(hessians, pushed, strict=True)]),
-        )
+        pushed = H.objective.push(p)
+        Hp = H(p, pushed)
         Hp += ridge * p
         curvature = float(np.vdot(p, Hp))
-        if curvature <= 0:
+        if not curvature > 0:
             break
         a = rz / curvature
         step += a * p
-        for c, s in zip(change, pushed, strict=True):
-            c += a * s
+        if not change:
+            change = [a * s for s in pushed]
+        else:
+            for c, s in zip(change, pushed, strict=True):
+                s *= a
+                c += s
         r -= a * Hp
         z = precondition(r)
         rz, last = float(np.vdot(r, z)), rz
         monitor.count()
+        preconditioner.worked(H.objective)
         if rz <= enough or monitor.spent:
             break
         p = z + (rz / last) * p
-    return step, change
-
-
-def _preconditioner(
-    objective: Objective, state: _State, hessians: list[HessianProduct], ridge: float
-) -> Callable[[np.ndarray], np.ndarray]:
-    """The inverse of the Hessian's diagonal blocks, one a class; or nothing.
-
-    On the hinges few margins are active, others in each class, so that the factor that
-    all classes share says little.
-    """
-    (d1, k), d = objective.shape, objective.data.X.shape[1]
-    if d1 > LARGEST_BLOCK or k * d1 * d1 > LARGEST_BLOCKS:
-        return np.copy
-    H = np.zeros((k, d1, d1))
-    for block, s, hessian in zip(objective.data, state.scores, hessians, strict=True):
-        Z = objective.features(block)  # (m, d1)
-        for j in range(k):
-            unit = np.zeros_like(s)
-            unit[:, j] = 1
-            own = hessian(unit)[:, j]
-            rows = np.flatnonzero(own)
-            some = Z if len(rows) == len(Z) else Z[rows]
-            H[j] += some.T @ (own[rows][:, None] * some)
-    H[:, :d, :d] += 2 * objective.alpha * objective.variables.gram
-    diagonal = np.einsum("jii->ji", H)
-    diagonal += ridge + 1e-10 * diagonal.mean()
-    inverse = np.linalg.inv(H)
-    return lambda r: np.ascontiguousarray((inverse @ r.T[:, :, None])[:, :, 0].T)
+    return step, change, rz / start
 
 
 def _dense_step(
@@ -255,12 +381,12 @@ def _dense_step(
     """Solve with the Hessian written out, one pair of classes at a time."""
     (d1, k), d = objective.shape, objective.data.X.shape[1]
     H = np.zeros((k, d1, k, d1))  # upper triangle of pairs only
-    for block, s, hessian in zip(objective.data, state.scores, hessians, strict=True):
+    for block, s, product in zip(objective.data, state.scores, hessians, strict=True):
         Z = objective.features(block)  # (m, d1)
         for j in range(k):
             unit = np.zeros_like(s)
             unit[:, j] = 1
-            column = hessian(unit)  # (m, k): second derivatives in s_j and each s_l
+            column = product(unit)  # (m, k): second derivatives in s_j and each s_l
             for m in range(j, k):
                 rows = np.flatnonzero(column[:, m])  # few on the hinges
                 if len(rows):
@@ -299,13 +425,14 @@ def _line_search(
         return value, _inner(U, change) + tilt + t * bend
 
     start = _inner(state.U, change) + tilt
+    rounding = 500 * np.finfo(objective.data.dtype).eps
     if not start < 0:
         return 0.0
     low, high, t = 0.0, np.inf, 1.0
     low_slope, high_slope = start, np.inf
     for _ in range(40):
         value, slope = probe(t)
-        if not (value <= at.value * (1 + 1e-13) and slope <= 0.1 * -start):
+        if not (value <= at.value * (1 + rounding) and slope <= 0.1 * -start):
             high, high_slope = t, max(slope, 1e-3 * -start)
         elif slope < 0.5 * start and high < np.inf:
             low, low_slope = t, slope

@@ -84,6 +84,9 @@ class Monitor:
     dual: float = 0.0
     params: np.ndarray | None = None
     main: Monitor | None = None
+    drafting: bool = False  # what this one learns are guesses to the main one
+    guess: float = math.inf  # objective in the data's own precision: no proof
+    guessed: np.ndarray | None = None
     witness: Witness | None = None
     split: Callable[[np.ndarray], Params] | None = None  # params to the user's W and b
 
@@ -99,22 +102,26 @@ class Monitor:
             self.dual, self.witness = dual, witness
         if primal < self.primal:
             self.primal, self.params = primal, params.copy()
+            if self.drafting and self.main is not None:
+                self.main.guess, self.main.guessed = primal, self.params
 
     def count(self) -> None:
         """One iteration is over."""
         if self.main is not None:
             self.main.count()
             return
-        self.history.append(self.primal)
-        self.report(Progress(len(self.history), self.primal, self.gap, self._best))
+        value = min(self.primal, self.guess)
+        self.history.append(value)
+        self.report(Progress(len(self.history), value, self.gap, self._best))
 
     def _best(self) -> Params:
         """W and b of the best point."""
         assert self.split is not None
-        assert self.params is not None
-        return self.split(self.params)
+        params = self.guessed if self.guess < self.primal else self.params
+        assert params is not None
+        return self.split(params)
 
-    def detour(self, tol: float) -> Monitor:
+    def detour(self, tol: float, drafting: bool = False) -> Monitor:
         """For a related problem, solved on the way: its iterations count here too."""
         return replace(
             self,
@@ -123,6 +130,7 @@ class Monitor:
             dual=0.0,
             params=None,
             main=self,
+            drafting=drafting,
             witness=None,
         )
 

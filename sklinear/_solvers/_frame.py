@@ -1,0 +1,95 @@
+"""What every deterministic solver does around its own steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sklinear._data import Data
+from sklinear._duality import dual_value
+from sklinear._losses import Loss
+from sklinear._objective import Objective
+from sklinear._solvers._rows import RowSpace
+from sklinear._solvers._solution import Monitor, Options, Solution, Witness
+from sklinear._variables import LARGEST_FACTOR, Variables
+
+Start = tuple[np.ndarray, np.ndarray]  # W (d, k) and b (k,)
+
+
+def framed(
+    solve: Callable[[Objective, Monitor], None],
+    variables: Callable[[Data, Loss, float, bool], Variables],
+    data: Data,
+    loss: Loss,
+    alpha: float,
+    fit_intercept: bool,
+    start: Start,
+    options: Options,
+) -> Solution:
+    """Solve, from the better of ``start`` and 0, in the space of the rows if smaller.
+
+    ``solve`` improves the monitor's point until the monitor is done or spent.
+    """
+    monitor = Monitor(options.tol, options.max_iter, options.report)
+    found: Solution | None = None
+    n, d = data.X.shape
+    if n < d and n <= LARGEST_FACTOR:
+        space = RowSpace.of(data, fit_intercept)
+        if space.data.X.shape[1]:
+            narrow = space.narrow(*start)
+            inside = options._replace(widen=space.widen)
+            found = framed(
+                solve,
+                variables,
+                space.data,
+                loss,
+                alpha,
+                fit_intercept,
+                narrow,
+                inside,
+            )
+            start = space.widen(found.coef, found.intercept)
+            monitor.history = found.history
+    scaled = variables(data, loss, alpha, fit_intercept)
+    objective = Objective(data, loss, alpha, fit_intercept, scaled)
+    monitor.split = lambda params: options.widen(*objective.split(params))
+    point = objective.join(*start)
+    certify(objective, point, monitor)
+    if point.any():
+        certify(objective, np.zeros_like(point), monitor)
+    if found is not None and found.witness is not None:
+        monitor.dual = max(monitor.dual, _transferred(objective, found.witness))
+    if not (monitor.done or monitor.spent):
+        solve(objective, monitor)
+    assert monitor.params is not None
+    coef, intercept = objective.split(monitor.params)
+    # an iteration is counted before its end is evaluated, and there may be none
+    history = [*monitor.history[:-1], monitor.primal]
+    underflow = monitor.primal == 0 and not loss.reaches_zero
+    gap = 1.0 if underflow else monitor.gap
+    return Solution(
+        coef,
+        intercept,
+        monitor.primal,
+        gap,
+        gap <= options.tol,
+        f"after {len(history)} iterations",
+        history,
+        monitor.witness,
+    )
+
+
+def certify(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:
+    """Offer a point with its objective and the lower bound it gives, in float64."""
+    exact = objective.replace(data=objective.data.astype(np.float64))
+    at = exact.evaluate(params, conjugate=True)
+    monitor.offer(params, at.primal, dual_value(exact, at))
+
+
+def _transferred(objective: Objective, witness: Witness) -> float:
+    """The lower bound that a dual point of the rotated rows gives for the rows."""
+    exact = objective.replace(data=objective.data.astype(np.float64))
+    U = np.vstack(witness.U)
+    pulled, _ = exact.pull([U[block.rows] for block in exact.data])
+    return dual_value(exact, witness.at._replace(pulled=pulled))
