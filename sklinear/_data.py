@@ -69,6 +69,7 @@ class Data:
         self.X = X.astype(self.dtype, copy=False) if self.sparse else X
         self.y, self.weights, self.n_classes = y, weights, n_classes
         self.tally = Tally() if tally is None else tally
+        self._casts = {self.dtype: self}
 
     def __iter__(self) -> Iterator[Block]:
         for view, rows in self._views:
@@ -103,9 +104,11 @@ class Data:
     @cached_property
     def class_sums(self) -> np.ndarray:
         """Weighted sum of the rows of each class, (d, k)."""
+        if self.dtype != np.float64:
+            return self.astype(np.float64).class_sums
         sums = np.zeros((self.X.shape[1], self.n_classes))
         for block in self:
-            shares = np.zeros((len(block.y), self.n_classes), self.dtype, order="F")
+            shares = np.zeros((len(block.y), self.n_classes), order="F")
             shares[np.arange(len(block.y)), block.y] = block.weights
             sums += block.X.T @ shares
         return sums
@@ -117,7 +120,11 @@ class Data:
 
     def astype(self, dtype: Any) -> Data:
         """The same data, with products computed in another precision."""
-        return Data(self.X, self.y, self.weights, self.n_classes, dtype, self.tally)
+        if np.dtype(dtype) not in self._casts:
+            cast = Data(self.X, self.y, self.weights, self.n_classes, dtype, self.tally)
+            cast._casts = self._casts
+            cast._casts[cast.dtype] = cast
+        return self._casts[np.dtype(dtype)]
 
 
 def _csr_rows(X: Any, rows: slice) -> Any:

@@ -24,12 +24,12 @@ Precondition = Callable[[np.ndarray], np.ndarray]
 
 LARGEST_BLOCKS = 2**24  # numbers in the inverse blocks of all classes
 LARGEST_BLOCK, LARGEST_SPARSE_BLOCK = 1024, 256  # rows of one
-ROWS_A_BLOCK = 5  # rows behind a block, in multiples of its size
+ROWS_A_BLOCK = 3  # rows behind a block, in multiples of its size
 FLOOR = 1e-7  # added to a block, relative to its mean curvature: rounding
 
 
 class Hessian(NamedTuple):
-    """Products with the Hessian: an objective's rows and what to do with their scores."""
+    """Products with the Hessian: an objective and what to do with its scores."""
 
     objective: Objective
     products: list[HessianProduct]  # one a block
@@ -75,7 +75,7 @@ def hessian(
     X = data.X
     bytes_a_row = X.dtype.itemsize * X.shape[1] if not data.sparse else 0
     copied = float(chance.sum()) * bytes_a_row
-    if chance.mean() > 0.5 or copied > X.shape[0] * X.shape[1]:
+    if chance.mean() > 0.5 or copied > 1.1 * X.shape[0] * X.shape[1]:
         return whole_hessian(objective, scores)
     rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
     if not len(rows):

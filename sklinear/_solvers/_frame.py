@@ -31,7 +31,7 @@ def framed(
 
     ``solve`` improves the monitor's point until the monitor is done or spent.
     """
-    monitor = Monitor(options.tol, options.max_iter, options.report)
+    monitor = Monitor(options.tol, options.max_iter, len(data.y), options.report)
     found: Solution | None = None
     n, d = data.X.shape
     if n < d and n <= LARGEST_FACTOR:
@@ -55,9 +55,9 @@ def framed(
     objective = Objective(data, loss, alpha, fit_intercept, scaled)
     monitor.split = lambda params: options.widen(*objective.split(params))
     point = objective.join(*start)
-    certify(objective, point, monitor)
     if point.any():
-        certify(objective, np.zeros_like(point), monitor)
+        certify(objective, point, monitor)
+    monitor.offer(np.zeros_like(point), _value_at_zero(objective))
     if found is not None and found.witness is not None:
         monitor.dual = max(monitor.dual, _transferred(objective, found.witness))
     if not (monitor.done or monitor.spent):
@@ -85,6 +85,16 @@ def certify(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:
     exact = objective.replace(data=objective.data.astype(np.float64))
     at = exact.evaluate(params, conjugate=True)
     monitor.offer(params, at.primal, dual_value(exact, at))
+
+
+def _value_at_zero(objective: Objective) -> float:
+    """Where all scores are 0, so that X need not be read."""
+    k = objective.data.n_classes
+    zeros = (np.zeros((len(block.y), k), order="F") for block in objective.data)
+    return sum(
+        objective.rows(block, scores)[1]
+        for block, scores in zip(objective.data, zeros, strict=True)
+    )
 
 
 def _transferred(objective: Objective, witness: Witness) -> float:

@@ -91,11 +91,12 @@ def solve(objective: Objective, monitor: Monitor) -> None:
     assert monitor.params is not None
     params, data = monitor.params, objective.data
     rng = np.random.RandomState(0)
-    rounded = smoothed(objective)
+    # at W = 0 all margins are delta: the first width must reach them
+    rounded = smoothed(objective, 0.5 if params.any() else 2.0)
     preconditioner = Preconditioner(rng)
     params = _on_samples(rounded, params, monitor, preconditioner, rng)
     if params.size > LARGEST_DENSE and data.X.dtype.itemsize < 8:
-        draft = monitor.detour(max(monitor.tol, 1e-6), drafting=True)
+        draft = monitor.detour(max(monitor.tol / 2, 1e-6), drafting=True)
         single = rounded.replace(data=data.astype(np.float32))
         _, end = _descend(
             single,
@@ -112,12 +113,12 @@ def solve(objective: Objective, monitor: Monitor) -> None:
     refine(exact, params, monitor, preconditioner=preconditioner)
 
 
-def smoothed(objective: Objective) -> Objective:
-    """The hinge rounded over its margin; the other losses as they are."""
+def smoothed(objective: Objective, width: float = 0.5) -> Objective:
+    """The hinge rounded over a part of its margin; the other losses as they are."""
     loss = objective.loss
     if not isinstance(loss, Hinge):
         return objective
-    return objective.replace(loss=Hinge(loss.delta, width=loss.delta / 2))
+    return objective.replace(loss=Hinge(loss.delta, width=width * loss.delta))
 
 
 def _on_samples(
@@ -143,12 +144,13 @@ def _on_samples(
             chosen = np.sort(order[:count])
             weights = data.weights[chosen]
             sample = data.sample(chosen, weights / weights.sum())
-            alpha = objective.alpha * n / count
+            alpha = objective.alpha * (n / count) ** 1.5
             some = objective.replace(data=sample, alpha=alpha)
             draft = monitor.detour(DRAFT)
             _descend(some, params, draft, False, PATIENCE, preconditioner, 1.0)
             assert draft.params is not None
             params = draft.params
+            objective = smoothed(objective)
         count *= GROWTH
     return params
 
@@ -214,7 +216,7 @@ def _descend(
             return True, objective
         gap = max(state.at.primal - state.dual, 0.0)
         off = _distance(objective, state)
-        if off > max(4 * promise, 0.04) * before:
+        if off > max(4 * promise, 0.2) * before:
             share *= 2  # the sample was too small for the step it promised
         idle = idle + 1 if off > closest / 2 else 0
         closest = min(off, closest)
@@ -313,14 +315,15 @@ def _step(
         H = whole_hessian(objective, state.scores)
         step, promise = _dense_step(objective, state, H.products, ridge), 0.0
         change = objective.push(step)
-        monitor.count()
+        monitor.count(len(objective.data.y) / monitor.n_rows)
     else:
         ridge *= 1e-2
         diagonal = diagonals(objective, state.scores)
         H = hessian(objective, state.scores, diagonal, share, preconditioner.rng)
         precondition = preconditioner(objective, diagonal, ridge)
+        sampled = H.objective is not objective
         step, change, promise = _cg_step(
-            H, gradient, precondition, ridge, monitor, preconditioner
+            H, gradient, precondition, ridge, monitor, preconditioner, sampled
         )
         if H.objective is not objective:
             change = objective.push(step)
@@ -338,6 +341,7 @@ def _cg_step(
     ridge: float,
     monitor: Monitor,
     preconditioner: Preconditioner,
+    sampled: bool,
 ) -> tuple[np.ndarray, Arrays, float]:
     """Truncated conjugate gradients (Steihaug 1983).
 
@@ -349,6 +353,9 @@ def _cg_step(
     change: Arrays = []
     rz = start = float(np.vdot(r, z))
     enough = min(0.01, np.sqrt(start)) * start  # superlinear
+    if sampled:
+        enough = 0.02 * start  # more would fit the sample, not the rows
+    share = len(H.objective.data.y) / monitor.n_rows
     for _ in range(CG_STEPS):
         pushed = H.objective.push(p)
         Hp = H(p, pushed)
@@ -367,7 +374,7 @@ def _cg_step(
         r -= a * Hp
         z = precondition(r)
         rz, last = float(np.vdot(r, z)), rz
-        monitor.count()
+        monitor.count(share)
         preconditioner.worked(H.objective)
         if rz <= enough or monitor.spent:
             break

@@ -78,12 +78,14 @@ class Monitor:
 
     tol: float
     max_iter: int
+    n_rows: int = 1  # of an iteration
     report: Reporter = field(default_factory=Reporter)
     history: list[float] = field(default_factory=list)
     primal: float = math.inf
     dual: float = 0.0
     params: np.ndarray | None = None
     main: Monitor | None = None
+    pending: float = 0.0  # of an iteration
     drafting: bool = False  # what this one learns are guesses to the main one
     guess: float = math.inf  # objective in the data's own precision: no proof
     guessed: np.ndarray | None = None
@@ -105,11 +107,15 @@ class Monitor:
             if self.drafting and self.main is not None:
                 self.main.guess, self.main.guessed = primal, self.params
 
-    def count(self) -> None:
-        """One iteration is over."""
+    def count(self, part: float = 1.0) -> None:
+        """One iteration is over, or part of one: one on some of the rows."""
         if self.main is not None:
-            self.main.count()
+            self.main.count(part)
             return
+        self.pending += part
+        if self.pending < 1 - 1e-9:
+            return
+        self.pending = max(self.pending - 1, 0.0)
         value = min(self.primal, self.guess)
         self.history.append(value)
         self.report(Progress(len(self.history), value, self.gap, self._best))
