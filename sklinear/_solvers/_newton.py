@@ -44,6 +44,7 @@ CHEAP = 5e7  # operations of a Newton step up to which fits are polished to roun
 FIRST_SHARE = 0.25  # of the rows, in the first Hessians of large data
 LARGE = 2**22  # numbers in X from which on rows are sampled
 GROWTH = 4  # of the sample of rows, from one stage to the next
+WARM_WIDTH = 0.5  # of a hinge's rounding near the optimum, in units of delta
 DRAFT = 1e-2  # gap to which a sample is solved
 
 
@@ -94,7 +95,9 @@ def solve(objective: Objective, monitor: Monitor) -> None:
     # at W = 0 all margins are delta: the first width must reach them
     rounded = smoothed(objective, 0.5 if params.any() else 2.0)
     preconditioner = Preconditioner(rng)
-    params = _on_samples(rounded, params, monitor, preconditioner, rng)
+    on_samples = _on_samples(rounded, params, monitor, preconditioner, rng)
+    if on_samples is not params:
+        params, rounded = on_samples, smoothed(objective, WARM_WIDTH)
     if params.size > LARGEST_DENSE and data.X.dtype.itemsize < 8:
         draft = monitor.detour(max(monitor.tol / 2, 1e-6), drafting=True)
         single = rounded.replace(data=data.astype(np.float32))
@@ -150,7 +153,7 @@ def _on_samples(
             _descend(some, params, draft, False, PATIENCE, preconditioner, 1.0)
             assert draft.params is not None
             params = draft.params
-            objective = smoothed(objective)
+            objective = smoothed(objective, WARM_WIDTH)
         count *= GROWTH
     return params
 
@@ -220,9 +223,8 @@ def _descend(
             share *= 2  # the sample was too small for the step it promised
         idle = idle + 1 if off > closest / 2 else 0
         closest = min(off, closest)
-        if (monitor.done or objective.data.dtype.itemsize < 8) and (
-            idle > 3 or off == 0
-        ):
+        floor = objective.data.dtype.itemsize < 8 and monitor.gap < 1e-3
+        if (monitor.done or floor) and (idle > 3 or off == 0):
             return True, objective  # rounding has the last word
         if hinge and off <= INNER * gap:
             slow = gap > nearest / 2
