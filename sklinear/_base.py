@@ -22,6 +22,7 @@ from sklearn.utils.validation import (
 )
 
 from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
+from sklinear._certificate import certificate
 from sklinear._data import BLOCK_VALUES, Data, computing_dtype
 from sklinear._losses import Loss
 from sklinear._solvers import SOLVERS, Options, Reporter, Solution
@@ -152,7 +153,21 @@ class LinearClassifier(
                 (start[0] / scale, start[1] / scale),
                 self._options(listener.listen(data, scale_of_objective, fitted)),
             )
-        self.__dict__.update(fitted(solution.coef, solution.intercept))
+            self.__dict__.update(fitted(solution.coef, solution.intercept))
+            self.__dict__.pop("_certificate", None)
+            if not np.isnan(solution.gap):
+                W, b = self._full_params(classes, X.shape[1])  # as rounded to dtype
+                self._certificate = certificate(
+                    data,
+                    loss,
+                    alpha,
+                    self.fit_intercept,
+                    W / scale,
+                    b / scale,
+                    solution.value * (1 - solution.gap),
+                    solution.value,
+                    None if solution.witness is None else np.vstack(solution.witness.U),
+                ).scaled(scale)
         self.n_iter_ = len(solution.history)
         self.loss_curve_ = [scale_of_objective * value for value in solution.history]
         self.solver_ = solver
@@ -242,7 +257,8 @@ class LinearClassifier(
             scale * W, scale * b, computing_dtype(X.dtype)
         )
         self.solver_ = "sgd"
-        self.__dict__.pop("dual_gap_", None)  # it was proven of other coefficients
+        for name in ("dual_gap_", "_certificate"):  # proven of other coefficients
+            self.__dict__.pop(name, None)
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -260,6 +276,10 @@ class LinearClassifier(
         """
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
+        return self._decide(X)
+
+    def _decide(self, X: Any) -> np.ndarray:
+        """Scores of valid X, a block at a time where it is cast."""
         n, d = X.shape
         dtype = np.result_type(X.dtype, self.coef_.dtype)
         whole = issparse(X) or X.dtype == dtype
@@ -272,6 +292,43 @@ class LinearClassifier(
             )
         scores += self.intercept_
         return scores.ravel() if scores.shape[1] == 1 else scores
+
+    def certify(self, X: Any) -> np.ndarray:
+        """Whether each predicted label is provably that of the exact optimum.
+
+        A fit ends within ``dual_gap_`` of the optimum, so that its scores may still
+        move; here it is proven for which rows they cannot move enough to change the
+        label. A lower ``tol`` lets more rows be certified. It is a statement about the
+        optimisation, not about whether the label is right.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples, seen in training or not.
+
+        Returns
+        -------
+        certified : ndarray of shape (n_samples,)
+            True where the label is proven; False where nothing is known.
+
+        Raises
+        ------
+        AttributeError
+            If the coefficients come from ``solver="sgd"`` or ``partial_fit``, which
+            prove nothing, as there is no ``dual_gap_`` then either.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "_certificate"):
+            raise AttributeError(
+                f"certify needs a proven fit, and this {type(self).__name__} was "
+                "fitted by stochastic gradient descent, which proves nothing: fit it "
+                "with another solver than 'sgd'."
+            )
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        scores = self._decide(X)
+        labels = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
+        W, b = self._full_params(self.classes_, X.shape[1])
+        return self._certificate.settles(X, W, b, labels.astype(np.intp))
 
     def _start_stream(self, classes: np.ndarray, X: Any) -> None:
         """What a fit would have set, before any row is learnt."""

@@ -30,6 +30,7 @@ ORDER = [
     "_variables",
     "_objective",
     "_duality",
+    "_certificate",
     "_distributed",
     "_solvers",
     "_callbacks",

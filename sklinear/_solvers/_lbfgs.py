@@ -52,7 +52,9 @@ def lbfgs(
         at = objective.evaluate(point, conjugate=True)
         monitor.offer(point, at.primal, dual_value(objective, at))
     if found is not None and found.witness is not None:
-        monitor.dual = max(monitor.dual, _transferred(objective, found.witness))
+        dual = _transferred(objective, found.witness)
+        if dual > monitor.dual:
+            monitor.dual, monitor.witness = dual, found.witness
     assert monitor.params is not None
     if not (monitor.done or monitor.spent):
         _solve(objective, monitor)
