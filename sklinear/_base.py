@@ -7,24 +7,21 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
-    check_is_fitted,
     validate_data,
 )
 
 from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
 from sklinear._certificate import certificate
-from sklinear._data import BLOCK_VALUES, Data, computing_dtype
+from sklinear._data import Data, computing_dtype
 from sklinear._losses import Loss
+from sklinear._predictor import LinearPredictor, rows_of
 from sklinear._solvers import SOLVERS, Options, Reporter, Solution
 from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
@@ -34,9 +31,7 @@ KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converte
 KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
 
 
-class LinearClassifier(
-    CallbackSupportMixin, LinearClassifierMixin, SparseCoefMixin, BaseEstimator
-):
+class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     """What the two estimators share: everything but the loss."""
 
     _doc_link_module = "sklinear"
@@ -141,7 +136,7 @@ class LinearClassifier(
 
         def fitted(W: np.ndarray, b: np.ndarray) -> dict[str, Any]:
             """The attributes that prediction needs."""
-            coef, intercept = _rows(scale * W, scale * b, data.dtype)
+            coef, intercept = rows_of(scale * W, scale * b, data.dtype)
             return {"classes_": classes, "coef_": coef, "intercept_": intercept}
 
         with single_threaded_blas():
@@ -253,7 +248,7 @@ class LinearClassifier(
                 self._options(Reporter()),
                 self._stream,
             )
-        self.coef_, self.intercept_ = _rows(
+        self.coef_, self.intercept_ = rows_of(
             scale * W, scale * b, computing_dtype(X.dtype)
         )
         self.solver_ = "sgd"
@@ -261,82 +256,13 @@ class LinearClassifier(
             self.__dict__.pop(name, None)
         return self
 
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Score of each class, X W + b.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples. Integers are converted a block of rows at a time.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
-            Scores; for two classes the second's less the first's.
-        """
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        return self._decide(X)
-
-    def _decide(self, X: Any) -> np.ndarray:
-        """Scores of valid X, a block at a time where it is cast."""
-        n, d = X.shape
-        dtype = np.result_type(X.dtype, self.coef_.dtype)
-        whole = issparse(X) or X.dtype == dtype
-        step = n if whole else max(1, BLOCK_VALUES // d)
-        scores = np.empty((n, len(self.intercept_)), dtype)
-        for start in range(0, n, step):
-            rows = slice(start, start + step)
-            scores[rows] = safe_sparse_dot(
-                X if whole else X[rows].astype(dtype), self.coef_.T, dense_output=True
-            )
-        scores += self.intercept_
-        return scores.ravel() if scores.shape[1] == 1 else scores
-
-    def certify(self, X: Any) -> np.ndarray:
-        """Whether each predicted label is provably that of the exact optimum.
-
-        A fit ends within ``dual_gap_`` of the optimum, so that its scores may still
-        move; here it is proven for which rows they cannot move enough to change the
-        label. A lower ``tol`` lets more rows be certified. It is a statement about the
-        optimisation, not about whether the label is right.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples, seen in training or not.
-
-        Returns
-        -------
-        certified : ndarray of shape (n_samples,)
-            True where the label is proven; False where nothing is known.
-
-        Raises
-        ------
-        AttributeError
-            If the coefficients come from ``solver="sgd"`` or ``partial_fit``, which
-            prove nothing, as there is no ``dual_gap_`` then either.
-        """
-        check_is_fitted(self)
-        if not hasattr(self, "_certificate"):
-            raise AttributeError(
-                f"certify needs a proven fit, and this {type(self).__name__} was "
-                "fitted by stochastic gradient descent, which proves nothing: fit it "
-                "with another solver than 'sgd'."
-            )
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        scores = self._decide(X)
-        labels = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
-        W, b = self._full_params(self.classes_, X.shape[1])
-        return self._certificate.settles(X, W, b, labels.astype(np.intp))
-
     def _start_stream(self, classes: np.ndarray, X: Any) -> None:
         """What a fit would have set, before any row is learnt."""
         self.classes_ = classes
         self.n_iter_, self.loss_curve_, self.solver_ = 1, [], "sgd"
         self._stream = Stream()
         zeros = np.zeros((X.shape[1], len(classes)))
-        self.coef_, self.intercept_ = _rows(
+        self.coef_, self.intercept_ = rows_of(
             zeros, zeros.sum(axis=0), computing_dtype(X.dtype)
         )
 
@@ -377,27 +303,6 @@ class LinearClassifier(
         place = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
         return np.where(classes[place] == y, each[place], 0.0)
 
-    def _full_params(
-        self, classes: np.ndarray, n_features: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """W (d, k) and b (k,) of the present coefficients, one column a class."""
-        if not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                "warm_start=True needs the classes of the previous fit, "
-                f"{self.classes_}, got {classes}."
-            )
-        coef = self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
-        W = np.asarray(coef, dtype=np.float64).T
-        b = np.asarray(self.intercept_, dtype=np.float64)
-        if len(W) != n_features:
-            raise ValueError(
-                f"warm_start=True needs the {len(W)} features of the previous fit, got "
-                f"{n_features}."
-            )
-        if len(classes) == 2:
-            return np.hstack([-W / 2, W / 2]), np.concatenate([-b / 2, b / 2])
-        return W, b
-
     def _options(self, report: Reporter) -> Options:
         """The parameters that speak to solvers."""
         return Options(
@@ -432,12 +337,3 @@ class LinearClassifier(
             ConvergenceWarning,
             stacklevel=3,
         )
-
-
-def _rows(W: np.ndarray, b: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    """coef_ and intercept_: a row a class that add up to 0, or one for two classes."""
-    coef = (W - W.mean(axis=1, keepdims=True)).T
-    intercept = b - b.mean()
-    if len(coef) == 2:
-        coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
-    return np.ascontiguousarray(coef, dtype=dtype), intercept.astype(dtype)

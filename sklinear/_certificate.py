@@ -82,10 +82,10 @@ class Certificate(NamedTuple):
         n, d = X.shape
         settled = np.zeros(n, dtype=bool)
         size = EPS * float(np.linalg.norm(W)), EPS * float(np.abs(b).max())
-        step = max(1, BLOCK_VALUES // d)
+        step = max(1, BLOCK_VALUES // (len(b) if scipy.sparse.issparse(X) else d))
         for start in range(0, n, step):
             rows = slice(start, start + step)
-            part, own = X[rows].astype(np.float64), labels[rows]
+            part, own = X[rows].astype(np.float64, copy=False), labels[rows]
             scores = scores_of(part, W, b)
             index = np.arange(len(own)), own
             margins = scores[index][:, None] - scores
@@ -116,7 +116,7 @@ class _Visit:
         self.longest = 0.0  # ||x_i||^2 at most
         self.pulled, self.residual = np.zeros((d, k)), np.zeros(k)  # X' U, 1' U
         self.squares = 0.0  # sum of w_i ||x_i||^2
-        self.steepest = 0.0  # largest 2 sum_j c_ij: no row's Laplacian has more
+        self.lengths = np.zeros((k, k))  # v to sum of w_i ||move of row i||^2
         self.edges = np.zeros((k, k))  # at (y, j): sum of w_i c_ij over the class y
         self.rows: np.ndarray | None = None  # at (y, :, j): the same of w_i c_ij x_i
         if fit_intercept and k * d * k <= LARGEST_SUMS:
@@ -140,16 +140,24 @@ class _Visit:
 
     def add_leeway(self, block: Block, leeway: np.ndarray) -> None:
         """The sums by class of one block's leeway (m, k)."""
-        self.steepest = max(self.steepest, 2 * float(leeway.sum(axis=1).max()))
         order = np.argsort(block.y, kind="stable")
         ends = np.searchsorted(block.y[order], np.arange(len(self.edges) + 1))
-        leeway = (leeway * block.weights[:, None])[order]
+        leeway, weights = leeway[order], block.weights[order, None]
         X = block.X if self.rows is None else block.X[order]
-        for j in np.flatnonzero(np.diff(ends)):
-            own = slice(ends[j], ends[j + 1])
-            self.edges[j] += leeway[own].sum(axis=0)
+        for y in np.flatnonzero(np.diff(ends)):
+            own = slice(ends[y], ends[y + 1])
+            c, wc = leeway[own], weights[own] * leeway[own]
+            self.edges[y] += wc.sum(axis=0)
             if self.rows is not None:
-                self.rows[j] += X[own].T @ leeway[own]
+                self.rows[y] += X[own].T @ wc
+                continue
+            Q = c.T @ wc  # of the v_j - v_y: sum_j (c_j v_j)^2 + (sum_j c_j v_j)^2
+            Q += np.diag(np.diag(Q))
+            total = Q.sum(axis=0)
+            self.lengths += Q
+            self.lengths[y] -= total
+            self.lengths[:, y] -= total
+            self.lengths[y, y] += total.sum()
 
 
 def certificate(
@@ -248,7 +256,8 @@ class _Graph:
     """The graph of classes that the leeway makes."""
 
     def __init__(self, visit: _Visit, spread: float, alpha: float):
-        self.alpha, self.steepest = alpha, spread * visit.steepest
+        # where the rows' own sums are too many: no direction has more than the spread
+        self.alpha, self.longest = alpha, spread * visit.lengths
         edges = visit.edges + visit.edges.T
         k = len(edges)
         self.laplacian = np.diag(edges.sum(axis=1)) - edges
@@ -275,7 +284,7 @@ class _Graph:
         """||E + X' (U' - U)|| of a move v, at most."""
         if self.moves is not None:
             return _norm(E + np.tensordot(v, self.moves, 1))
-        return _norm(E) + np.sqrt(self.steepest * float(v @ self.laplacian @ v))
+        return _norm(E) + np.sqrt(max(float(v @ self.longest @ v), 0.0))
 
     def drift(
         self, gap: float, slack: float, room: float, share: float = 0.0, z: float = 0.0
@@ -286,11 +295,11 @@ class _Graph:
         if self.cut or not (np.isfinite(gap) and share < 1):
             return unknown
         q = _between(self.inverse)
-        if self.moves is None:
-            squares = self.steepest * q
-        else:
+        squares = self.longest
+        if self.moves is not None:
             M = self.moves.reshape(k, -1)
-            squares = _between(self.inverse @ (M @ M.T) @ self.inverse)
+            squares = M @ M.T
+        squares = _between(self.inverse @ squares @ self.inverse)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             bend = q / (1 - share) + squares / (4 * self.alpha)
             t = np.minimum(np.sqrt(gap / bend), room * (1 - share) / q)

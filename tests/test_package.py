@@ -34,6 +34,7 @@ ORDER = [
     "_distributed",
     "_solvers",
     "_callbacks",
+    "_predictor",
     "_base",
     "_classifiers",
     "_search",
