@@ -75,6 +75,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearClassifier:
         """Fit the model to data.
 
+        Where a callback (``set_callbacks``, scikit-learn 1.9 or newer) asks for an end,
+        the best point so far is kept, with the ``dual_gap_`` and ``n_iter_`` that were
+        reached, and no ConvergenceWarning is issued.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
@@ -139,6 +143,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             coef, intercept = rows_of(scale * W, scale * b, data.dtype)
             return {"classes_": classes, "coef_": coef, "intercept_": intercept}
 
+        self._forget_proofs()
         with single_threaded_blas():
             solution = SOLVERS[solver](
                 data,
@@ -149,7 +154,6 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 self._options(listener.listen(data, scale_of_objective, fitted)),
             )
             self.__dict__.update(fitted(solution.coef, solution.intercept))
-            self.__dict__.pop("_certificate", None)
             if not np.isnan(solution.gap):
                 W, b = self._full_params(classes, X.shape[1])  # as rounded to dtype
                 self._certificate = certificate(
@@ -167,7 +171,6 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         self.loss_curve_ = [scale_of_objective * value for value in solution.history]
         self.solver_ = solver
         self._stream = Stream()
-        self.__dict__.pop("dual_gap_", None)
         if not np.isnan(solution.gap):
             self.dual_gap_ = solution.gap
         listener.close()
@@ -252,9 +255,13 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             scale * W, scale * b, computing_dtype(X.dtype)
         )
         self.solver_ = "sgd"
-        for name in ("dual_gap_", "_certificate"):  # proven of other coefficients
-            self.__dict__.pop(name, None)
+        self._forget_proofs()
         return self
+
+    def _forget_proofs(self) -> None:
+        """What was proven of other coefficients than those to come."""
+        for name in ("dual_gap_", "_certificate"):
+            self.__dict__.pop(name, None)
 
     def _start_stream(self, classes: np.ndarray, X: Any) -> None:
         """What a fit would have set, before any row is learnt."""

@@ -90,9 +90,9 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         check_is_fitted(self)
         if not hasattr(self, "_certificate"):
             raise AttributeError(
-                f"certify needs a proven fit, and this {type(self).__name__} was "
-                "fitted by stochastic gradient descent, which proves nothing: fit it "
-                "with another solver than 'sgd'."
+                f"certify needs a fit that ended with a proof, and this "
+                f"{type(self).__name__} has none: solver='sgd', partial_fit and "
+                "unfinished fits prove nothing. Fit it with another solver."
             )
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         scores = self._decide(X)
