@@ -7,23 +7,21 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
-    check_is_fitted,
     validate_data,
 )
 
 from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
-from sklinear._data import BLOCK_VALUES, Data, computing_dtype
+from sklinear._certificate import certificate
+from sklinear._data import Data, computing_dtype
 from sklinear._losses import Loss
+from sklinear._predictor import LinearPredictor, rows_of
 from sklinear._solvers import SOLVERS, Options, Reporter, Solution
 from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
@@ -33,9 +31,7 @@ KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converte
 KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
 
 
-class LinearClassifier(
-    CallbackSupportMixin, LinearClassifierMixin, SparseCoefMixin, BaseEstimator
-):
+class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     """What the two estimators share: everything but the loss."""
 
     _doc_link_module = "sklinear"
@@ -78,6 +74,10 @@ class LinearClassifier(
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearClassifier:
         """Fit the model to data.
+
+        Where a callback (``set_callbacks``, scikit-learn 1.9 or newer) asks for an end,
+        the best point so far is kept, with the ``dual_gap_`` and ``n_iter_`` that were
+        reached, and no ConvergenceWarning is issued.
 
         Parameters
         ----------
@@ -140,9 +140,10 @@ class LinearClassifier(
 
         def fitted(W: np.ndarray, b: np.ndarray) -> dict[str, Any]:
             """The attributes that prediction needs."""
-            coef, intercept = _rows(scale * W, scale * b, data.dtype)
+            coef, intercept = rows_of(scale * W, scale * b, data.dtype)
             return {"classes_": classes, "coef_": coef, "intercept_": intercept}
 
+        self._forget_proofs()
         with single_threaded_blas():
             solution = SOLVERS[solver](
                 data,
@@ -152,12 +153,24 @@ class LinearClassifier(
                 (start[0] / scale, start[1] / scale),
                 self._options(listener.listen(data, scale_of_objective, fitted)),
             )
-        self.__dict__.update(fitted(solution.coef, solution.intercept))
+            self.__dict__.update(fitted(solution.coef, solution.intercept))
+            if not np.isnan(solution.gap):
+                W, b = self._full_params(classes, X.shape[1])  # as rounded to dtype
+                self._certificate = certificate(
+                    data,
+                    loss,
+                    alpha,
+                    self.fit_intercept,
+                    W / scale,
+                    b / scale,
+                    solution.value * (1 - solution.gap),
+                    solution.value,
+                    None if solution.witness is None else np.vstack(solution.witness.U),
+                ).scaled(scale)
         self.n_iter_ = len(solution.history)
         self.loss_curve_ = [scale_of_objective * value for value in solution.history]
         self.solver_ = solver
         self._stream = Stream()
-        self.__dict__.pop("dual_gap_", None)
         if not np.isnan(solution.gap):
             self.dual_gap_ = solution.gap
         listener.close()
@@ -238,40 +251,17 @@ class LinearClassifier(
                 self._options(Reporter()),
                 self._stream,
             )
-        self.coef_, self.intercept_ = _rows(
+        self.coef_, self.intercept_ = rows_of(
             scale * W, scale * b, computing_dtype(X.dtype)
         )
         self.solver_ = "sgd"
-        self.__dict__.pop("dual_gap_", None)  # it was proven of other coefficients
+        self._forget_proofs()
         return self
 
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Score of each class, X W + b.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples. Integers are converted a block of rows at a time.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
-            Scores; for two classes the second's less the first's.
-        """
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        n, d = X.shape
-        dtype = np.result_type(X.dtype, self.coef_.dtype)
-        whole = issparse(X) or X.dtype == dtype
-        step = n if whole else max(1, BLOCK_VALUES // d)
-        scores = np.empty((n, len(self.intercept_)), dtype)
-        for start in range(0, n, step):
-            rows = slice(start, start + step)
-            scores[rows] = safe_sparse_dot(
-                X if whole else X[rows].astype(dtype), self.coef_.T, dense_output=True
-            )
-        scores += self.intercept_
-        return scores.ravel() if scores.shape[1] == 1 else scores
+    def _forget_proofs(self) -> None:
+        """What was proven of other coefficients than those to come."""
+        for name in ("dual_gap_", "_certificate"):
+            self.__dict__.pop(name, None)
 
     def _start_stream(self, classes: np.ndarray, X: Any) -> None:
         """What a fit would have set, before any row is learnt."""
@@ -279,7 +269,7 @@ class LinearClassifier(
         self.n_iter_, self.loss_curve_, self.solver_ = 1, [], "sgd"
         self._stream = Stream()
         zeros = np.zeros((X.shape[1], len(classes)))
-        self.coef_, self.intercept_ = _rows(
+        self.coef_, self.intercept_ = rows_of(
             zeros, zeros.sum(axis=0), computing_dtype(X.dtype)
         )
 
@@ -320,27 +310,6 @@ class LinearClassifier(
         place = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
         return np.where(classes[place] == y, each[place], 0.0)
 
-    def _full_params(
-        self, classes: np.ndarray, n_features: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """W (d, k) and b (k,) of the present coefficients, one column a class."""
-        if not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                "warm_start=True needs the classes of the previous fit, "
-                f"{self.classes_}, got {classes}."
-            )
-        coef = self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
-        W = np.asarray(coef, dtype=np.float64).T
-        b = np.asarray(self.intercept_, dtype=np.float64)
-        if len(W) != n_features:
-            raise ValueError(
-                f"warm_start=True needs the {len(W)} features of the previous fit, got "
-                f"{n_features}."
-            )
-        if len(classes) == 2:
-            return np.hstack([-W / 2, W / 2]), np.concatenate([-b / 2, b / 2])
-        return W, b
-
     def _options(self, report: Reporter) -> Options:
         """The parameters that speak to solvers."""
         return Options(
@@ -375,12 +344,3 @@ class LinearClassifier(
             ConvergenceWarning,
             stacklevel=3,
         )
-
-
-def _rows(W: np.ndarray, b: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    """coef_ and intercept_: a row a class that add up to 0, or one for two classes."""
-    coef = (W - W.mean(axis=1, keepdims=True)).T
-    intercept = b - b.mean()
-    if len(coef) == 2:
-        coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
-    return np.ascontiguousarray(coef, dtype=dtype), intercept.astype(dtype)

@@ -56,12 +56,14 @@ class Listener(Reporter):
             task = self.context.subcontext(task_name=progress.unit)
             task.call_on_fit_task_begin(**self.task)
             self.stopped |= task.call_on_fit_task_end(
-                **self.task,
-                reconstruction_attributes=lambda: {
-                    **self.fitted(*progress.params()),
-                    "n_iter_": progress.iteration,
-                },
+                **self.task, reconstruction_attributes=lambda: self._state(progress)
             )
+
+    def _state(self, progress: Progress) -> dict[str, Any]:
+        """The attributes of an estimator whose fit had stopped here."""
+        proven = {} if math.isnan(progress.gap) else {"dual_gap_": progress.gap}
+        fitted = self.fitted(*progress.params())
+        return {**fitted, **proven, "n_iter_": progress.iteration}
 
     def _print(self, progress: Progress) -> None:
         """Objective, gap, passes over X and seconds since the fit began."""

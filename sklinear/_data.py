@@ -116,7 +116,8 @@ class Data:
     def sample(self, rows: np.ndarray, weights: np.ndarray) -> Data:
         """A copy of some rows, with other weights."""
         y, k = self.y[rows], self.n_classes
-        return Data(self.take(rows), y, weights, k, self.dtype, self.tally)
+        self.tally.rows += len(rows)
+        return Data(self.X[rows], y, weights, k, self.dtype, self.tally)
 
     def astype(self, dtype: Any) -> Data:
         """The same data, with products computed in another precision."""

@@ -28,14 +28,19 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
         return 0.0  # D is -inf unless X' U = 0 exactly, which rounding never meets
     conjugate, pulled = at.conjugate, at.pulled
     if objective.fit_intercept and balance:
-        t, G = _balancing_point(at.residual, objective.data.class_masses)
-        masses, loss = objective.data.class_masses, objective.loss.exact
-        cost = float(loss.conjugate(G, np.arange(len(masses))) @ masses)
-        sums = objective.data.class_sums - np.outer(objective.variables.mean, masses)
-        conjugate = (1 - t) * conjugate + t * cost
-        pulled = (1 - t) * pulled + t * (sums @ G)
+        _, conjugate, pulled = balanced(objective, at)
     value = -conjugate - float(np.vdot(pulled, pulled)) / (4 * objective.alpha)
     return max(value, 0.0)
+
+
+def balanced(objective: Objective, at: Evaluation) -> tuple[float, float, np.ndarray]:
+    """t, and of U' = (1 - t) U + t U_z the conjugate sum and X' U' (d, k)."""
+    t, G = _balancing_point(at.residual, objective.data.class_masses)
+    masses, loss = objective.data.class_masses, objective.loss.exact
+    cost = float(loss.conjugate(G, np.arange(len(masses))) @ masses)
+    sums = objective.data.class_sums - np.outer(objective.variables.mean, masses)
+    conjugate = (1 - t) * at.conjugate + t * cost
+    return t, conjugate, (1 - t) * at.pulled + t * (sums @ G)
 
 
 def _balancing_point(

@@ -48,6 +48,14 @@ class Loss:
         """Convex conjugate L*(g) = sup_s <g, s> - L(s) of each row g, (n,)."""
         raise NotImplementedError
 
+    def leeway(self, gradient: np.ndarray, y: np.ndarray, reach: float) -> np.ndarray:
+        """How far each row's gradient may move along e_j - e_y, (n, k), 0 at y.
+
+        With c the leeway and any |v_j| <= reach, g + sum_j c_j v_j (e_j - e_y) is
+        feasible in the dual, at a cost that the certificate knows.
+        """
+        raise NotImplementedError
+
     @property
     def curvature(self) -> float:
         """Typical second derivative in one class's score, to scale variables by."""
@@ -113,6 +121,13 @@ class CrossEntropy(Loss):
         q[np.arange(len(y)), y] += 1
         np.maximum(q, 0, out=q)  # rounding may leave -1e-17 where q is 0
         return (q * np.log(q, out=np.zeros_like(q), where=q > 0)).sum(axis=1)
+
+    def leeway(self, gradient: np.ndarray, y: np.ndarray, reach: float) -> np.ndarray:
+        """p_j p_y, for a reach up to 1."""
+        index = np.arange(len(y)), y
+        leeway = gradient * (1 + gradient[index])[:, None]
+        leeway[index] = 0
+        return leeway
 
 
 class _Margin(Loss):
@@ -191,6 +206,12 @@ class SquaredHinge(_Margin):
         g[np.arange(len(y)), y] = 0
         return (g * (g / 4 - self.delta)).sum(axis=1)
 
+    def leeway(self, gradient: np.ndarray, y: np.ndarray, reach: float) -> np.ndarray:
+        """min(2, g_j / reach), which keeps g_j >= 0."""
+        leeway = np.minimum(2, gradient / reach)
+        leeway[np.arange(len(y)), y] = 0
+        return leeway
+
 
 @dataclass(frozen=True)
 class Hinge(_Margin):
@@ -245,6 +266,12 @@ class Hinge(_Margin):
     def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
         """-delta sum_{j != y} g_j = delta g_y, for 0 <= g_j <= 1."""
         return self.delta * gradient[np.arange(len(y)), y].astype(np.float64)
+
+    def leeway(self, gradient: np.ndarray, y: np.ndarray, reach: float) -> np.ndarray:
+        """min(g_j, 1 - g_j) / reach, which keeps 0 <= g_j <= 1."""
+        leeway = np.minimum(gradient, 1 - gradient) / reach
+        leeway[np.arange(len(y)), y] = 0
+        return np.maximum(leeway, 0, out=leeway)
 
     @property
     def curvature(self) -> float:

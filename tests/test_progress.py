@@ -148,6 +148,22 @@ def test_each_iteration_is_a_task_with_a_fitted_estimator(loss, solver, name):
 
 @needs_callbacks
 @pytest.mark.parametrize("solver", EVERY_SOLVER)
+def test_steps_of_a_second_fit_carry_no_proof_of_the_first(loss, solver):
+    model = classifier(loss).fit(*IRIS)
+    assert model.certify(IRIS.X).any()
+    recorder = Recorder()
+    model.set_params(solver=solver, tol=0.1, random_state=0).set_callbacks(recorder)
+    model.fit(IRIS.X, (IRIS.y + 1) % 3)
+    for step in recorder.models:
+        with pytest.raises(AttributeError):
+            step.certify(IRIS.X)
+        assert hasattr(step, "dual_gap_") == (solver != "sgd")
+    if solver != "sgd":
+        assert recorder.models[0].dual_gap_ > 0.5  # of the first iteration
+
+
+@needs_callbacks
+@pytest.mark.parametrize("solver", EVERY_SOLVER)
 def test_callbacks_do_not_change_the_model(loss, solver):
     plain = model_of(loss, solver).fit(*IRIS)
     model = model_of(loss, solver).set_callbacks(Recorder()).fit(*IRIS)

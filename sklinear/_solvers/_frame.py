@@ -59,7 +59,9 @@ def framed(
         certify(objective, point, monitor)
     monitor.offer(np.zeros_like(point), _value_at_zero(objective))
     if found is not None and found.witness is not None:
-        monitor.dual = max(monitor.dual, _transferred(objective, found.witness))
+        dual = _transferred(objective, found.witness)
+        if dual > monitor.dual:
+            monitor.dual, monitor.witness = dual, found.witness
     if not (monitor.done or monitor.spent):
         solve(objective, monitor)
     assert monitor.params is not None

@@ -1,0 +1,325 @@
+"""How far the exact optimum's scores can be from a fit's: what ``certify`` rests on.
+
+Scores are written (x - m)' W + c with m the mean row and c the centred intercept. All
+that is known of the optimum (W*, c*) is the gap G = P - D of the fit (W, c) and of a
+dual point U with 1' U = 0.
+
+W*: P is 2 alpha-strongly convex in W and minimal at W*, so that
+
+    ||W* - W||_F <= r = sqrt(G / alpha),
+    |(x - m)' ((w*_a - w_a) - (w*_b - w_b))| <= sqrt(2) r ||x - m||.
+
+c*: Fenchel's inequality at the optimum, for any feasible U' (n, k) with R' = 1' U',
+reads P >= P* >= R' c* - sum_i w_i L*(U'_i / w_i) - ||X' U'||^2 / (4 alpha). Less the
+same with c, and with rows centred,
+
+    R' (c* - c) <= F(U') + ||X' U' + 2 alpha W||^2 / (4 alpha),
+    F(U') = sum_i w_i (L(s_i) + L*(U'_i / w_i)) - U'_i s_i >= 0,
+
+whose right side is the gap where R' = 0. It is used for the points
+
+    U'_i = U_i + w_i sum_j c_ij (v_j - v_y) (e_j - e_y),    y = y_i,
+
+c_ij being the loss's leeway: R' = R + H v with H the Laplacian of the graph of classes
+that has the edges sum_i w_i c_ij between y_i and j. They are feasible while v spans at
+most ``reach``, and F grows
+
+- for the softmax to at most F(U) + v' H v: the relative entropy to p is at most the
+  chi-squared distance sum_j (dp_j)^2 / p_j;
+- for the squared hinge by less, sum_i w_i sum_j c_ij^2 (v_j - v_y)^2 / 4, c <= 2;
+- for the hinge to at most 2 F(U): F(U) has min(g_j, 1 - g_j) |m_j| for each margin.
+
+For classes a and b take v = -H^+ R + t H^+ (e_b - e_a), so that R' = t (e_b - e_a). The
+second term spans t q, q being the effective resistance of the graph between a and b
+(Doyle and Snell 1984), and has v' H v = t^2 q. With E = X' U + 2 alpha W at t = 0 and
+e = ||X' (U' - U)|| / t, both of them centred, and z^2 = R' H^+ R, this leaves
+
+    (c*_b - c_b) - (c*_a - c_a) <= G / t + t (q + e^2 / (4 alpha))
+                                   + 2 z sqrt(q) + ||E|| e / (2 alpha),
+
+G = F(U) + z^2 + ||E||^2 / (4 alpha), which is least where its first two terms agree,
+and then of the order of sqrt(G / alpha). Where R is too large for the first term of v,
+U is mixed with a class-wise point instead, as for the dual value: a share 1 - s of it
+takes the same moves with t / (1 - s), and z = 0.
+
+U is the score gradient of (W, c), or for the hinge the solver's dual point.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils.extmath import row_norms
+
+from sklinear._data import BLOCK_VALUES, Block, Data
+from sklinear._duality import balanced
+from sklinear._losses import Hinge, Loss, SquaredHinge
+from sklinear._objective import Objective, scores_of
+from sklinear._variables import Variables
+
+EPS = float(np.finfo(np.float64).eps)
+LARGEST_SUMS = 2**20  # numbers in the sums of rows by pairs of classes
+SPLIT = 1e-9  # relative eigenvalue of a graph that counts as cut
+
+
+class Certificate(NamedTuple):
+    """Bounds on the distance of the optimum from a fit."""
+
+    radius: float  # of W*, in Frobenius norm
+    centre: np.ndarray  # m (d,)
+    drift: np.ndarray  # (k, k): of c*_b - c*_a, 0 without an intercept
+
+    def scaled(self, scale: float) -> Certificate:
+        """For scores that are so many times as large."""
+        return self._replace(radius=scale * self.radius, drift=scale * self.drift)
+
+    def settles(
+        self, X: Any, W: np.ndarray, b: np.ndarray, labels: np.ndarray
+    ) -> np.ndarray:
+        """Rows (n,) whose label (n,), an index, is that of every optimum."""
+        n, d = X.shape
+        settled = np.zeros(n, dtype=bool)
+        size = EPS * float(np.linalg.norm(W)), EPS * float(np.abs(b).max())
+        step = max(1, BLOCK_VALUES // (len(b) if scipy.sparse.issparse(X) else d))
+        for start in range(0, n, step):
+            rows = slice(start, start + step)
+            part, own = X[rows].astype(np.float64, copy=False), labels[rows]
+            scores = scores_of(part, W, b)
+            index = np.arange(len(own)), own
+            margins = scores[index][:, None] - scores
+            distance = _distance(part, self.centre)
+            lengths = row_norms(part)
+            needed = np.sqrt(2) * self.radius * distance + 8 * lengths * size[0]
+            needed = needed[:, None] + self.drift[own] + 8 * size[1]
+            needed[index] = -1.0
+            settled[rows] = (margins > needed).all(axis=1)
+        return settled
+
+
+def _distance(X: Any, centre: np.ndarray) -> np.ndarray:
+    """||x - centre|| of each row (n,), not less."""
+    if not scipy.sparse.issparse(X):
+        return row_norms(X - centre) * (1 + len(centre) * EPS)
+    squares, own = row_norms(X, squared=True), float(centre @ centre)
+    rounding = len(centre) * EPS * (squares + own)
+    return np.sqrt(np.maximum(squares - 2 * (X @ centre) + own, 0) + rounding)
+
+
+class _Visit:
+    """What one pass over the data tells of W, b and a dual point U."""
+
+    def __init__(self, d: int, k: int, fit_intercept: bool):
+        self.primal = self.conjugate = self.inner = 0.0  # sums of w L, w L*, U s
+        self.size = 0.0  # sum of |U|
+        self.longest = 0.0  # ||x_i||^2 at most
+        self.pulled, self.residual = np.zeros((d, k)), np.zeros(k)  # X' U, 1' U
+        self.squares = 0.0  # sum of w_i ||x_i||^2
+        self.lengths = np.zeros((k, k))  # v to sum of w_i ||move of row i||^2
+        self.edges = np.zeros((k, k))  # at (y, j): sum of w_i c_ij over the class y
+        self.rows: np.ndarray | None = None  # at (y, :, j): the same of w_i c_ij x_i
+        if fit_intercept and k * d * k <= LARGEST_SUMS:
+            self.rows = np.zeros((k, d, k))
+
+    def add(
+        self, block: Block, scores: np.ndarray, loss: Loss, gradient: np.ndarray
+    ) -> None:
+        """One block's share; its dual point is made of ``gradient`` (m, k)."""
+        weights = block.weights[:, None]
+        self.primal += float(loss(scores, block.y)[0] @ block.weights)
+        self.conjugate += float(loss.conjugate(gradient, block.y) @ block.weights)
+        U = gradient * weights
+        self.inner += float(np.vdot(U, scores))
+        self.size += float(np.abs(U).sum())
+        self.pulled += block.X.T @ U
+        self.residual += U.sum(axis=0)
+        squares = row_norms(block.X, squared=True)
+        self.longest = max(self.longest, float(squares.max()))
+        self.squares += float(squares @ block.weights)
+
+    def add_leeway(self, block: Block, leeway: np.ndarray) -> None:
+        """The sums by class of one block's leeway (m, k)."""
+        order = np.argsort(block.y, kind="stable")
+        ends = np.searchsorted(block.y[order], np.arange(len(self.edges) + 1))
+        leeway, weights = leeway[order], block.weights[order, None]
+        X = block.X if self.rows is None else block.X[order]
+        for y in np.flatnonzero(np.diff(ends)):
+            own = slice(ends[y], ends[y + 1])
+            c, wc = leeway[own], weights[own] * leeway[own]
+            self.edges[y] += wc.sum(axis=0)
+            if self.rows is not None:
+                self.rows[y] += X[own].T @ wc
+                continue
+            Q = c.T @ wc  # of the v_j - v_y: sum_j (c_j v_j)^2 + (sum_j c_j v_j)^2
+            Q += np.diag(np.diag(Q))
+            total = Q.sum(axis=0)
+            self.lengths += Q
+            self.lengths[y] -= total
+            self.lengths[:, y] -= total
+            self.lengths[y, y] += total.sum()
+
+
+def certificate(
+    data: Data,
+    loss: Loss,
+    alpha: float,
+    fit_intercept: bool,
+    W: np.ndarray,
+    b: np.ndarray,
+    dual: float,
+    value: float,
+    U: np.ndarray | None = None,
+) -> Certificate:
+    """What is proven of the optimum, from one pass in float64.
+
+    ``dual`` and ``value`` are the solver's bounds of the optimum; ``U`` (n, k) are the
+    weighted score gradients of its dual point, where it has one. O(n d k) time, half a
+    pass more with an intercept; O(d k + k^2) memory, and up to LARGEST_SUMS numbers.
+    """
+    proven = data.dtype == np.float64  # the solver's, to rounding
+    data = data.astype(np.float64)
+    d, k = W.shape
+    mean = np.zeros(d)
+    if fit_intercept:
+        for block in data:
+            mean += block.X.T @ block.weights
+    if alpha == 0:
+        return Certificate(np.inf, mean, np.full((k, k), np.inf))
+    reach = 1.0
+    if isinstance(loss, SquaredHinge):  # about a move that matters, or 1 % of a margin
+        reach = min(1.0, np.sqrt(max(value - dual, 1e-4 * value)))
+    visit = _Visit(d, k, fit_intercept)
+    for block in data:
+        scores = scores_of(block.X, W, b)
+        gradient = _gradient(loss, scores, block, U)
+        visit.add(block, scores, loss, gradient)
+        if fit_intercept:
+            visit.add_leeway(block, loss.leeway(gradient, block.y, reach))
+    if fit_intercept:
+        visit.pulled -= mean[:, None] * visit.residual
+        if visit.rows is not None:
+            visit.rows -= mean[:, None] * visit.edges[:, None, :]
+    penalty = alpha * float(np.vdot(W, W))
+    primal = visit.primal + penalty
+    rounding = np.sqrt(visit.longest) * float(np.linalg.norm(W)) + np.abs(b).max()
+    rounding = visit.size * rounding + primal + abs(visit.conjugate)
+    rounding = 8 * EPS * float(rounding)
+
+    variables = Variables(mean, np.ones(d))
+    objective = Objective(data, loss, alpha, fit_intercept, variables)
+    at = objective.assemble(
+        W, primal, visit.primal, visit.conjugate, visit.pulled, visit.residual
+    )
+    share, conjugate, pulled = 0.0, visit.conjugate, visit.pulled
+    if fit_intercept:
+        share, conjugate, pulled = balanced(objective, at)
+    gap = primal + conjugate + float(np.vdot(pulled, pulled)) / (4 * alpha)
+    gap = max(gap, 0.0) + rounding
+    best = min(gap, max(primal - dual, 0.0) + rounding) if proven else gap
+    drift = np.zeros((k, k))
+    if fit_intercept:
+        doubled = 2 if isinstance(loss, Hinge) else 1
+        graph = _Graph(visit, max(visit.squares - float(mean @ mean), 0.0), alpha)
+        E = pulled + 2 * alpha * W
+        drift = graph.drift(doubled * gap, _norm(E), share=share, room=reach)
+        v = graph.solve(-visit.residual)
+        if np.ptp(v) < reach:
+            z = np.sqrt(max(float(v @ graph.laplacian @ v), 0.0))
+            slack = graph.slack(visit.pulled + 2 * alpha * W, v)
+            excess = max(visit.primal + visit.conjugate - visit.inner, 0.0)
+            gap = doubled * excess + z**2 + slack**2 / (4 * alpha) + doubled * rounding
+            room = reach - float(np.ptp(v))
+            drift = np.minimum(drift, graph.drift(gap, slack, z=z, room=room))
+            best = min(best, gap)
+    with np.errstate(over="ignore"):
+        return Certificate(float(np.sqrt(best / alpha)), mean, drift)
+
+
+def _gradient(
+    loss: Loss, scores: np.ndarray, block: Block, U: np.ndarray | None
+) -> np.ndarray:
+    """Of each row's loss in the scores (m, k); a hinge's is its dual point.
+
+    Its gradient at the scores is 0 or 1 and proves nothing; that of the hinge rounded
+    over its margin stands in for a solver's.
+    """
+    if not isinstance(loss, Hinge):
+        return loss(scores, block.y)[1]
+    if U is None:
+        return Hinge(loss.delta, width=loss.delta)(scores, block.y)[1]
+    part, weights = U[block.rows], block.weights[:, None]
+    return np.divide(part, weights, out=np.zeros_like(part), where=weights > 0)
+
+
+class _Graph:
+    """The graph of classes that the leeway makes."""
+
+    def __init__(self, visit: _Visit, spread: float, alpha: float):
+        # where the rows' own sums are too many: no direction has more than the spread
+        self.alpha, self.longest = alpha, spread * visit.lengths
+        edges = visit.edges + visit.edges.T
+        k = len(edges)
+        self.laplacian = np.diag(edges.sum(axis=1)) - edges
+        values, vectors = np.linalg.eigh(self.laplacian)
+        self.cut = not values[1] > SPLIT * values[-1]
+        if self.cut:
+            return
+        self.inverse = (vectors[:, 1:] / values[1:]) @ vectors[:, 1:].T
+        self.missed = self.laplacian @ self.inverse - np.eye(k) + 1 / k  # by rounding
+        self.moves: np.ndarray | None = None  # (k, d, k): v at (:, l) to X' (U' - U)
+        if visit.rows is not None:
+            pairs = visit.rows + visit.rows.transpose(2, 1, 0)
+            self.moves = -pairs
+            self.moves[np.arange(k), :, np.arange(k)] = pairs.sum(axis=0).T
+
+    def solve(self, R: np.ndarray) -> np.ndarray:
+        """H^+ R; infinite where there is none."""
+        if self.cut:
+            return np.array([-np.inf, np.inf])
+        v = self.inverse @ R
+        return v + self.inverse @ (R - self.laplacian @ v)
+
+    def slack(self, E: np.ndarray, v: np.ndarray) -> float:
+        """||E + X' (U' - U)|| of a move v, at most."""
+        if self.moves is not None:
+            return _norm(E + np.tensordot(v, self.moves, 1))
+        return _norm(E) + np.sqrt(max(float(v @ self.longest @ v), 0.0))
+
+    def drift(
+        self, gap: float, slack: float, room: float, share: float = 0.0, z: float = 0.0
+    ) -> np.ndarray:
+        """Bound on (c*_b - c_b) - (c*_a - c_a) for each pair of classes, (k, k)."""
+        k = len(self.laplacian)
+        unknown = np.where(np.eye(k, dtype=bool), 0.0, np.inf)
+        if self.cut or not (np.isfinite(gap) and share < 1):
+            return unknown
+        q = _between(self.inverse)
+        squares = self.longest
+        if self.moves is not None:
+            M = self.moves.reshape(k, -1)
+            squares = M @ M.T
+        squares = _between(self.inverse @ squares @ self.inverse)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            bend = q / (1 - share) + squares / (4 * self.alpha)
+            t = np.minimum(np.sqrt(gap / bend), room * (1 - share) / q)
+            drift = gap / t + t * bend + 2 * z * np.sqrt(q)
+            drift += slack * np.sqrt(squares) / (2 * self.alpha)
+        np.fill_diagonal(drift, 0.0)  # 0 / 0
+        if not np.isfinite(drift).all():
+            return unknown
+        missed = np.abs(self.missed).sum(axis=0)
+        drift += 2 * (missed + missed[:, None]) * drift.max()
+        np.fill_diagonal(drift, 0.0)
+        return drift
+
+
+def _between(A: np.ndarray) -> np.ndarray:
+    """(e_b - e_a)' A (e_b - e_a) for each pair, (k, k)."""
+    diagonal = np.diag(A)
+    return np.maximum(diagonal + diagonal[:, None] - A - A.T, 0.0)
+
+
+def _norm(A: np.ndarray) -> float:
+    """||A||_F."""
+    return float(np.linalg.norm(A))

@@ -1,0 +1,278 @@
+"""certify: labels that are proven to be the optimum's, and the bounds behind them."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse
+from conftest import LOSSES, PROBLEMS, Problem, classifier, full_params
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from test_certificate import CASES, solved
+
+from sklinear import SoftmaxClassifier
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+EXACT = 1e-12
+
+
+def bounds(model):
+    """radius, drift and centred params of a fitted model, in its own scores."""
+    radius, centre, drift = model._certificate
+    W, b = full_params(model)
+    return radius, drift, W, b + centre @ W
+
+
+def assert_within(model, W, b, radius=0.0, drift=0.0):
+    """The bounds hold for an optimum that is itself known so well."""
+    own_radius, own_drift, own_W, c = bounds(model)
+    assert np.linalg.norm(own_W - W) <= own_radius + radius
+    delta = b + model._certificate.centre @ W - c
+    assert np.all(delta - delta[:, None] <= own_drift + drift)
+
+
+# The bounds ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", params=CASES)
+def case(request):
+    """Each case's name."""
+    return request.param
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_the_optimum_is_within_the_bounds_wherever_a_fit_stops(
+    loss, solver, case, fit_intercept
+):
+    problem, alpha = CASES[case].problem, CASES[case].alpha
+    W, b = solved(loss, case, fit_intercept)
+    settings = {"alpha": alpha, "fit_intercept": fit_intercept, "solver": solver}
+    for max_iter in (1, 3, 10, 30, 1000):
+        model = classifier(loss, tol=EXACT, max_iter=max_iter, **settings)
+        model.fit(*problem)
+        if np.isinf(model._certificate.drift).all():
+            continue
+        # of the oracle: 1e-11 of an objective up to log k, and as much in c
+        slack = np.sqrt(1e-9 / alpha)
+        size = np.abs(problem.X).max()
+        assert_within(model, W, b, slack, 1e-4 + 10 * size * slack)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_bounds_of_a_loose_fit_hold_the_tight_one(loss, solver, problem, fit_intercept):
+    settings = {"alpha": 1e-2, "fit_intercept": fit_intercept, "solver": solver}
+    tight = classifier(loss, tol=EXACT, **settings).fit(*problem)
+    radius, drift, *_ = bounds(tight)
+    W, b = full_params(tight)
+    sizes = []
+    for max_iter in (2, 5, 10, 20, 1000):
+        model = classifier(loss, max_iter=max_iter, **settings).fit(*problem)
+        assert_within(model, W, b, radius, drift)
+        sizes.append(bounds(model)[0])
+    assert sizes[-1] <= sizes[0] / 10
+    if not fit_intercept:
+        assert not drift.any()
+
+
+@pytest.mark.parametrize("delta", [0.1, 10.0])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_bounds_are_in_the_units_of_the_users_scores(loss, delta):
+    problem = PROBLEMS["blobs"]
+    one = classifier(loss, max_iter=8).fit(*problem)
+    alpha = 1e-3 / delta if loss == "hinge" else 1e-3
+    other = classifier(loss, max_iter=8, delta=delta, alpha=alpha).fit(*problem)
+    got, want = other._certificate, one._certificate
+    assert got.radius == pytest.approx(delta * want.radius, rel=1e-6)  # rounding
+    np.testing.assert_allclose(got.drift, delta * want.drift, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["squared_hinge", "softmax"])
+def test_bounds_shrink_with_the_root_of_the_gap(loss):
+    X, y = load_digits(return_X_y=True)
+    X = X[:200] / 16
+    sizes, gaps = [], []
+    for tol in (1e-2, 1e-4, 1e-8):
+        model = classifier(loss, tol=tol, alpha=1e-2).fit(X, y[:200])
+        radius, drift, *_ = bounds(model)
+        sizes.append([radius, drift.max()])
+        gaps.append(model.dual_gap_)
+    assert np.all(np.array(sizes[-1]) < 1e-3)
+    # twenty: the drift's share of the radius, which the rows' spread decides
+    assert np.all(np.array(sizes) <= 20 * np.sqrt(np.array(gaps) / 1e-2)[:, None])
+
+
+def test_many_classes_have_bounds_without_sums_of_rows(loss, monkeypatch):
+    problem = PROBLEMS["blobs"]
+    tight = classifier(loss, tol=EXACT).fit(*problem)
+    close = classifier(loss, max_iter=10).fit(*problem)
+    monkeypatch.setattr("sklinear._certificate.LARGEST_SUMS", 0)
+    loose = classifier(loss, max_iter=10).fit(*problem)
+    assert_within(loose, *full_params(tight), *bounds(tight)[:2])
+    far = loose._certificate.drift
+    assert np.isfinite(far).all()
+    off = ~np.eye(3, dtype=bool)
+    assert np.all(far[off] >= close._certificate.drift[off])
+
+
+# Labels -------------------------------------------------------------------------------
+
+
+def assert_sound(loose, tight, X):
+    """Where the loose fit certifies, the tight one says the same label."""
+    certified = loose.certify(X)
+    assert certified.shape == (X.shape[0],)
+    assert certified.dtype == bool
+    same = loose.predict(X) == tight.predict(X)
+    assert same[certified].all()
+    return certified.mean()
+
+
+def test_certified_labels_are_those_of_the_optimum(loss, solver, problem):
+    X = problem.X
+    rng = np.random.default_rng(0)
+    dense = X.toarray() if scipy.sparse.issparse(X) else X
+    others = dense[rng.integers(len(dense), size=500)]  # between and beyond the rows
+    others = others + rng.normal(size=others.shape) * dense.std(axis=0)
+    for fit_intercept in (True, False):
+        settings = {"alpha": 1e-2, "fit_intercept": fit_intercept, "solver": solver}
+        tight = classifier(loss, tol=EXACT, **settings).fit(*problem)
+        for params in (
+            {"max_iter": 2},
+            {"max_iter": 6},
+            {"tol": 1e-1},
+            {"tol": 1e-2},
+            {"tol": 1e-3},
+        ):
+            loose = classifier(loss, **settings).set_params(**params).fit(*problem)
+            assert_sound(loose, tight, X)
+            assert_sound(loose, tight, others)
+        assert assert_sound(tight, tight, others) > 0.95
+
+
+@st.composite
+def small_problems(draw):
+    """Any classes, weights, scales and offsets, and an alpha."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, d, k = draw(st.integers(6, 30)), draw(st.integers(1, 6)), draw(st.integers(2, 5))
+    y = np.arange(n) % k
+    apart = draw(st.sampled_from([0, 1, 5]))
+    X = rng.normal(size=(n, d)) + apart * rng.normal(size=(k, d))[y]
+    X = X * 10.0 ** draw(st.integers(-3, 3)) + draw(st.sampled_from([0, 10]))
+    if draw(st.booleans()):
+        X = np.rint(X)  # ties
+    weights = 10 ** rng.uniform(-2, 2, n) if draw(st.booleans()) else None
+    X = X.astype(draw(st.sampled_from([np.float64, np.float32])))
+    return Problem(X, y, weights), 10.0 ** draw(st.integers(-5, 2))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@given(small_problems(), st.integers(1, 30), st.booleans())
+def test_certify_is_never_wrong(loss, drawn, max_iter, fit_intercept):
+    problem, alpha = drawn
+    if len(np.unique(problem.y)) < 2:
+        return
+    model = classifier(loss, alpha=alpha, fit_intercept=fit_intercept)
+    exact = problem._replace(X=problem.X.astype(np.float64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        tight = clone(model).set_params(tol=EXACT).fit(*exact)
+        loose = model.set_params(max_iter=max_iter).fit(*problem)
+    X = problem.X
+    pairs = np.random.default_rng(0).integers(len(X), size=(2, 200))
+    between = X[pairs].mean(axis=0)
+    assert_sound(loose, tight, np.vstack([X, between]))
+
+
+@pytest.mark.parametrize("load", [load_iris, load_digits])
+@pytest.mark.parametrize("loss", ["squared_hinge", "softmax"])
+def test_a_tight_fit_certifies_nearly_all_rows(loss, load):
+    X, y = load(return_X_y=True)
+    model = classifier(loss, tol=1e-10).fit(X, y)
+    assert model.certify(X).mean() > 0.99
+    default = classifier(loss).fit(X, y)
+    assert assert_sound(default, model, X) > 0.9
+
+
+def test_a_looser_fit_certifies_less():
+    X, y = load_digits(return_X_y=True)
+    shares = [
+        SoftmaxClassifier(max_iter=n).fit(X, y).certify(X).mean() for n in (1, 10, 1000)
+    ]
+    assert shares[0] == 0
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.9
+
+
+@pytest.mark.parametrize("dtype", ["f4", "u1"])
+@pytest.mark.parametrize("layout", [np.asarray, scipy.sparse.csr_matrix])
+def test_any_samples_can_be_certified(loss, dtype, layout):
+    X, y = load_iris(return_X_y=True)
+    samples = layout(np.rint(10 * X).astype(dtype))
+    tight = classifier(loss, tol=EXACT).fit(np.rint(10 * X), y)
+    model = classifier(loss).fit(samples, y)
+    assert assert_sound(model, tight, samples) > 0.9
+    dense = samples.toarray() if scipy.sparse.issparse(samples) else samples
+    agree = model.certify(samples) == model.certify(dense)
+    assert agree.mean() > 0.99  # distances of sparse rows are rounded up
+    frame = pytest.importorskip("pandas").DataFrame(dense, columns=list("abcd"))
+    named = clone(model).fit(frame, y)
+    assert named.certify(frame).shape == (150,)  # without a warning
+
+
+def test_a_class_of_tiny_weight_leaves_the_others_certified():
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    X = rng.normal(size=(90, 2)) + 3 * np.eye(3, 2)[y]
+    model = SoftmaxClassifier(tol=EXACT)
+    model.fit(X, y, np.where(y == 2, 1e-5, 1.0))
+    assert model.certify(X).mean() > 0.9
+
+
+# Where there is none ------------------------------------------------------------------
+
+
+def test_without_a_penalty_nothing_is_certified(loss):
+    model = classifier(loss, alpha=0, max_iter=20).fit(*PROBLEMS["blobs"])
+    assert not model.certify(PROBLEMS["blobs"].X).any()
+
+
+def test_stochastic_fits_have_no_certificate(loss):
+    X, y, _ = PROBLEMS["iris"]
+    certified = classifier(loss).fit(X, y)
+    assert certified.certify(X).any()
+    stochastic = [
+        classifier(loss, solver="sgd", tol=0.1, random_state=0).fit(X, y),
+        clone(certified).fit(X, y).partial_fit(X, y),
+        clone(certified).fit(X, y).set_params(solver="sgd", tol=0.1).fit(X, y),
+        classifier(loss).partial_fit(X, y, classes=[0, 1, 2]),
+    ]
+    for model in stochastic:
+        assert not hasattr(model, "dual_gap_")
+        with pytest.raises(AttributeError, match=r"partial_fit .* prove nothing"):
+            model.certify(X)
+    assert stochastic[0].set_params(solver="lbfgs").fit(X, y).certify(X).any()
+
+
+def test_certify_needs_a_fit_and_its_features(loss):
+    X, y, _ = PROBLEMS["iris"]
+    with pytest.raises(NotFittedError):
+        classifier(loss).certify(X)
+    with pytest.raises(ValueError, match="expecting 4 features"):
+        classifier(loss).fit(X, y).certify(X[:, :3])
+    with pytest.raises(ValueError, match="contains NaN"):
+        classifier(loss).fit(X, y).certify(X * np.nan)
+
+
+def test_certificates_are_pickled_and_survive_sparsify(loss):
+    X, y, _ = PROBLEMS["iris"]
+    model = classifier(loss, max_iter=5).fit(X, y)
+    want = model.certify(X)
+    copy = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copy.certify(X), want)
+    np.testing.assert_array_equal(copy.sparsify().certify(X), want)
