@@ -61,6 +61,10 @@ class Loss:
         """Typical second derivative in one class's score, to scale variables by."""
         raise NotImplementedError
 
+    def prior(self, masses: np.ndarray) -> np.ndarray:
+        """A good intercept (k,) where nothing but the classes' masses is known."""
+        return np.zeros(len(masses))
+
     @property
     def exact(self) -> Loss:
         """The loss that is meant: itself, unless it is smoothed."""
@@ -105,6 +109,11 @@ class CrossEntropy(Loss):
             return out
 
         return product
+
+    def prior(self, masses: np.ndarray) -> np.ndarray:
+        """The optimal one without features: log masses, centred."""
+        logs = np.log(masses)
+        return logs - logs.mean()
 
     def diagonal(
         self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0

@@ -105,7 +105,8 @@ def choose_variables(
         centred = (block.X @ np.eye(d) if data.sparse else block.X) - mean
         each = curvatures[block.rows]
         if diagonal:
-            bound += each @ np.square(centred)
+            centred *= centred
+            bound += each @ centred
         else:
             bound += centred.T @ (each[:, None] * centred)
     if diagonal:

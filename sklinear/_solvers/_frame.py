@@ -57,7 +57,7 @@ def framed(
     point = objective.join(*start)
     if point.any():
         certify(objective, point, monitor)
-    monitor.offer(np.zeros_like(point), _value_at_zero(objective))
+    _offer_priors(objective, monitor)
     if found is not None and found.witness is not None:
         dual = _transferred(objective, found.witness)
         if dual > monitor.dual:
@@ -89,14 +89,20 @@ def certify(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:
     monitor.offer(params, at.primal, dual_value(exact, at))
 
 
-def _value_at_zero(objective: Objective) -> float:
-    """Where all scores are 0, so that X need not be read."""
-    k = objective.data.n_classes
-    zeros = (np.zeros((len(block.y), k), order="F") for block in objective.data)
-    return sum(
-        objective.rows(block, scores)[1]
-        for block, scores in zip(objective.data, zeros, strict=True)
-    )
+def _offer_priors(objective: Objective, monitor: Monitor) -> None:
+    """W = 0 and the intercept that the classes' masses suggest: X need not be read."""
+    data = objective.data
+    params = np.zeros(objective.shape)
+    intercept = np.zeros(data.n_classes)
+    if objective.fit_intercept:
+        intercept = objective.loss.prior(data.class_masses)
+        params[-1] = intercept
+    value = 0.0
+    for block in data:
+        scores = np.empty((len(block.y), data.n_classes), order="F")
+        scores[:] = intercept
+        value += objective.rows(block, scores)[1]
+    monitor.offer(params, value)
 
 
 def _transferred(objective: Objective, witness: Witness) -> float:

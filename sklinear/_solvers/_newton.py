@@ -13,19 +13,15 @@ fewer they are, and in the data's own precision before float64 has the last word
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 from sklinear._data import Data
 from sklinear._duality import dual_value
-from sklinear._losses import HessianProduct, Hinge, Loss
-from sklinear._objective import Evaluation, Objective
+from sklinear._losses import Hinge, Loss
+from sklinear._objective import Objective
 from sklinear._solvers._curvature import (
     Arrays,
-    Hessian,
-    Precondition,
     Preconditioner,
     diagonals,
     hessian,
@@ -33,29 +29,20 @@ from sklinear._solvers._curvature import (
 )
 from sklinear._solvers._frame import Start, framed
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
+from sklinear._solvers._steps import State, cg_step, dense_step, line_search, visit_rows
 from sklinear._variables import Variables, choose_variables
 
 LARGEST_DENSE = 800  # params up to which a dense Hessian beats conjugate gradients
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
-CG_STEPS = 250  # of one Newton step
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
 FIRST_SHARE = 0.25  # of the rows, in the first Hessians of large data
 LARGE = 2**22  # numbers in X from which on rows are sampled
+FEWEST_ROWS = 1024  # to centre and scale by
 GROWTH = 4  # of the sample of rows, from one stage to the next
 WARM_WIDTH = 0.5  # of a hinge's rounding near the optimum, in units of delta
 DRAFT = 1e-2  # gap to which a sample is solved
-
-
-class _State(NamedTuple):
-    """A point with all that one visit to the data tells of it."""
-
-    params: np.ndarray
-    scores: Arrays
-    U: Arrays  # weighted score gradients
-    at: Evaluation
-    dual: float
 
 
 def newton(
@@ -79,8 +66,9 @@ def _variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Var
     """Centre and scale; the blocks of the Hessian do the rest where it is not dense."""
     n, d = data.X.shape
     large = (d + fit_intercept) * data.n_classes > LARGEST_DENSE
-    if large and n * d > LARGE and alpha > 0 and not data.sparse:
-        rows = np.random.RandomState(0).permutation(n)[: max(n // GROWTH**2, 1024)]
+    few = n // GROWTH**2
+    if large and few >= FEWEST_ROWS and alpha > 0 and not data.sparse:
+        rows = np.random.RandomState(0).permutation(n)[:few]
         weights = data.weights[rows]
         if weights.any():
             data = data.sample(rows, weights / weights.sum())
@@ -237,17 +225,24 @@ def _descend(
             closest, idle, steps = np.inf, 0, 0
             off = np.inf
             preconditioner.stale = True
-        if steps >= patience and monitor.gap > 1e-8:
+        fast = off <= before / 4
+        if steps >= patience and not fast and monitor.gap > 1e-8:
             return False, objective
         before = off
         following, promise = _step(objective, state, monitor, preconditioner, share)
         if following is None:
-            return True, objective
+            if not hinge or monitor.done or smallest:
+                return True, objective
+            off = 0.0  # this smoothing is solved to rounding
+            objective, smallest = _recentre(objective, state, 0.1)
+            following = _visit(objective, state.params, state.scores)
+            before = closest = np.inf
+            idle = steps = 0
         steps += 1
         state = following
 
 
-def _distance(objective: Objective, state: _State) -> float:
+def _distance(objective: Objective, state: State) -> float:
     """How far the (smoothed) objective is above its own optimum, at most.
 
     Without a penalty there is no bound; then the squared gradient, whose metric is
@@ -262,7 +257,7 @@ def _distance(objective: Objective, state: _State) -> float:
 
 
 def _recentre(
-    objective: Objective, state: _State, shrink: float
+    objective: Objective, state: State, shrink: float
 ) -> tuple[Objective, bool]:
     """The hinge smoothed around the multipliers of this point, over less width.
 
@@ -280,33 +275,22 @@ def _recentre(
     return objective.replace(loss=smooth), width <= smallest
 
 
-def _visit(objective: Objective, params: np.ndarray, scores: Arrays) -> _State:
+def _visit(objective: Objective, params: np.ndarray, scores: Arrays) -> State:
     """Everything about a point whose scores are known: half a pass over X."""
-    value, primal, conjugate, U = _rows(objective, scores)
+    value, primal, conjugate, U = visit_rows(objective, scores)
     pulled, residual = objective.pull(U)
     W = objective.split(params)[0]
     at = objective.assemble(W, value, primal, conjugate, pulled, residual)
-    return _State(params, scores, U, at, dual_value(objective, at))
-
-
-def _rows(objective: Objective, scores: Arrays) -> tuple[float, float, float, Arrays]:
-    """Sums over the blocks of value, primal value and conjugate, and U."""
-    value = primal = conjugate = 0.0
-    U = []
-    for block, s in zip(objective.data, scores, strict=True):
-        v, p, u, c = objective.rows(block, s, conjugate=True)
-        value, primal, conjugate = value + v, primal + p, conjugate + c
-        U.append(u)
-    return value, primal, conjugate, U
+    return State(params, scores, U, at, dual_value(objective, at))
 
 
 def _step(
     objective: Objective,
-    state: _State,
+    state: State,
     monitor: Monitor,
     preconditioner: Preconditioner,
     share: float,
-) -> tuple[_State | None, float]:
+) -> tuple[State | None, float]:
     """The next point, or None if rounding hides every decrease.
 
     Also what part of the distance from the optimum the step should leave.
@@ -315,7 +299,7 @@ def _step(
     ridge = RIDGE * min(1.0, float(np.linalg.norm(gradient)))
     if gradient.size <= LARGEST_DENSE:
         H = whole_hessian(objective, state.scores)
-        step, promise = _dense_step(objective, state, H.products, ridge), 0.0
+        step, promise = dense_step(objective, state, H.products, ridge), 0.0
         change = objective.push(step)
         monitor.count(len(objective.data.y) / monitor.n_rows)
     else:
@@ -324,134 +308,13 @@ def _step(
         H = hessian(objective, state.scores, diagonal, share, preconditioner.rng)
         precondition = preconditioner(objective, diagonal, ridge)
         sampled = H.objective is not objective
-        step, change, promise = _cg_step(
+        step, change, promise = cg_step(
             H, gradient, precondition, ridge, monitor, preconditioner, sampled
         )
         if H.objective is not objective:
             change = objective.push(step)
-    t = _line_search(objective, state, step, change)
+    t = line_search(objective, state, step, change)
     if t == 0:
         return None, promise
     scores = [s + t * c for s, c in zip(state.scores, change, strict=True)]
     return _visit(objective, state.params + t * step, scores), promise
-
-
-def _cg_step(
-    H: Hessian,
-    gradient: np.ndarray,
-    precondition: Precondition,
-    ridge: float,
-    monitor: Monitor,
-    preconditioner: Preconditioner,
-    sampled: bool,
-) -> tuple[np.ndarray, Arrays, float]:
-    """Truncated conjugate gradients (Steihaug 1983).
-
-    The step, its change of the scores, and what is left of the residual.
-    """
-    r = -gradient
-    z = precondition(r)
-    step, p = np.zeros_like(r), z.copy()
-    change: Arrays = []
-    rz = start = float(np.vdot(r, z))
-    enough = min(0.01, np.sqrt(start)) * start  # superlinear
-    if sampled:
-        enough = 0.02 * start  # more would fit the sample, not the rows
-    share = len(H.objective.data.y) / monitor.n_rows
-    for _ in range(CG_STEPS):
-        pushed = H.objective.push(p)
-        Hp = H(p, pushed)
-        Hp += ridge * p
-        curvature = float(np.vdot(p, Hp))
-        if not curvature > 0:
-            break
-        a = rz / curvature
-        step += a * p
-        if not change:
-            change = [a * s for s in pushed]
-        else:
-            for c, s in zip(change, pushed, strict=True):
-                s *= a
-                c += s
-        r -= a * Hp
-        z = precondition(r)
-        rz, last = float(np.vdot(r, z)), rz
-        monitor.count(share)
-        preconditioner.worked(H.objective)
-        if rz <= enough or monitor.spent:
-            break
-        p = z + (rz / last) * p
-    return step, change, rz / start
-
-
-def _dense_step(
-    objective: Objective, state: _State, hessians: list[HessianProduct], ridge: float
-) -> np.ndarray:
-    """Solve with the Hessian written out, one pair of classes at a time."""
-    (d1, k), d = objective.shape, objective.data.X.shape[1]
-    H = np.zeros((k, d1, k, d1))  # upper triangle of pairs only
-    for block, s, product in zip(objective.data, state.scores, hessians, strict=True):
-        Z = objective.features(block)  # (m, d1)
-        for j in range(k):
-            unit = np.zeros_like(s)
-            unit[:, j] = 1
-            column = product(unit)  # (m, k): second derivatives in s_j and each s_l
-            for m in range(j, k):
-                rows = np.flatnonzero(column[:, m])  # few on the hinges
-                if len(rows):
-                    some = Z if len(rows) == len(Z) else Z[rows]
-                    H[j, :, m] += some.T @ (column[rows, m][:, None] * some)
-    penalty = 2 * objective.alpha * objective.variables.gram
-    for j in range(k):
-        H[j, :d, j, :d] += penalty
-    square = H.reshape(d1 * k, d1 * k)
-    diagonal = np.einsum("ii->i", square)
-    jitter = 1e-13 * diagonal.mean()  # a constant added to all scores is free
-    while True:
-        diagonal += ridge + jitter
-        try:
-            factor = scipy.linalg.cho_factor(square, check_finite=False)
-            break
-        except np.linalg.LinAlgError:
-            ridge, jitter = 0.0, 100 * jitter
-    step = scipy.linalg.cho_solve(factor, -state.at.gradient.T.ravel())
-    return np.ascontiguousarray(step.reshape(k, d1).T)
-
-
-def _line_search(
-    objective: Objective, state: _State, step: np.ndarray, change: Arrays
-) -> float:
-    """Where the slope along the step has almost vanished; 0 if nothing decreases."""
-    alpha, at = objective.alpha, state.at
-    coef = objective.split(step)[0]
-    bend = 2 * alpha * float(np.vdot(coef, coef))
-    tilt = 2 * alpha * float(np.vdot(coef, at.coef))
-
-    def probe(t: float) -> tuple[float, float]:
-        scores = [s + t * c for s, c in zip(state.scores, change, strict=True)]
-        value, _, _, U = _rows(objective, scores)
-        value += alpha * float(np.vdot(at.coef, at.coef)) + t * tilt + t * t * bend / 2
-        return value, _inner(U, change) + tilt + t * bend
-
-    start = _inner(state.U, change) + tilt
-    rounding = 500 * np.finfo(objective.data.dtype).eps
-    if not start < 0:
-        return 0.0
-    low, high, t = 0.0, np.inf, 1.0
-    low_slope, high_slope = start, np.inf
-    for _ in range(40):
-        value, slope = probe(t)
-        if not (value <= at.value * (1 + rounding) and slope <= 0.1 * -start):
-            high, high_slope = t, max(slope, 1e-3 * -start)
-        elif slope < 0.5 * start and high < np.inf:
-            low, low_slope = t, slope
-        else:
-            return t
-        secant = low_slope / (low_slope - high_slope)
-        t = low + (high - low) * min(max(secant, 0.1), 0.9)
-    return low
-
-
-def _inner(U: Arrays, change: Arrays) -> float:
-    """<U, change> over all blocks."""
-    return sum(float(np.vdot(u, c)) for u, c in zip(U, change, strict=True))
