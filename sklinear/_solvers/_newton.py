@@ -35,7 +35,9 @@ from sklinear._variables import Variables, choose_variables
 LARGEST_DENSE = 800  # params up to which a dense Hessian beats conjugate gradients
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
+
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
+INNER_BLIND = 0.01  # the same while no lower bound is known
 CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
 FIRST_SHARE = 0.25  # of the rows, in the first Hessians of large data
 LARGE = 2**22  # numbers in X from which on rows are sampled
@@ -196,7 +198,7 @@ def _descend(
     """Newton steps at one alpha; False if they ran out of patience."""
     hinge = isinstance(objective.loss, Hinge)
     state = _visit(objective, params, objective.push(params))
-    nearest = closest = np.inf  # best gap, and best distance at this smoothing
+    nearest = closest = least = np.inf  # best gap, distance at this smoothing, value
     stalls = idle = steps = 0
     smallest = False
     before, promise = np.inf, 0.0
@@ -214,9 +216,10 @@ def _descend(
         floor = objective.data.dtype.itemsize < 8 and monitor.gap < 1e-3
         if (monitor.done or floor) and (idle > 3 or off == 0):
             return True, objective  # rounding has the last word
-        if hinge and off <= INNER * gap:
-            slow = gap > nearest / 2
-            nearest = min(gap, nearest)
+        inner = INNER if state.dual > 0 else INNER_BLIND
+        if hinge and off <= inner * gap:
+            slow = gap > nearest / 2 and state.at.primal > least / 2
+            nearest, least = min(gap, nearest), min(state.at.primal, least)
             stalls = stalls + 1 if slow and (monitor.done or smallest) else 0
             if stalls > 3:
                 return True, objective
@@ -231,13 +234,7 @@ def _descend(
         before = off
         following, promise = _step(objective, state, monitor, preconditioner, share)
         if following is None:
-            if not hinge or monitor.done or smallest:
-                return True, objective
-            off = 0.0  # this smoothing is solved to rounding
-            objective, smallest = _recentre(objective, state, 0.1)
-            following = _visit(objective, state.params, state.scores)
-            before = closest = np.inf
-            idle = steps = 0
+            return True, objective
         steps += 1
         state = following
 
