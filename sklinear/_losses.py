@@ -53,7 +53,7 @@ class Loss:
         """The loss that is meant: itself, unless it is smoothed."""
         return self
 
-    def rows(self, rows: slice) -> Loss:
+    def rows(self, rows: slice | np.ndarray) -> Loss:
         """The loss of some of the samples: itself, unless it has a state per sample."""
         return self
 
@@ -247,6 +247,6 @@ class Hinge(_Margin):
         """The hinge without its smoothing."""
         return Hinge(self.delta) if self.width else self
 
-    def rows(self, rows: slice) -> Hinge:
+    def rows(self, rows: slice | np.ndarray) -> Hinge:
         """The same with the centres of these samples."""
         return self if self.centre is None else replace(self, centre=self.centre[rows])
