@@ -188,9 +188,12 @@ class _Problem:
             1, np.sqrt(diagonal), out=np.zeros_like(diagonal), where=diagonal > 0
         )
         blocks *= scale[:, :, None] * scale[:, None, :]
-        # parts may be parallel
-        diagonal[:] = 1 + np.sqrt(np.finfo(self.few.dtype).eps)
-        inverse = np.linalg.inv(blocks) * scale[:, :, None] * scale[:, None, :]
+        # parts may be parallel: what they do not tell apart is left alone
+        squares, axes = np.linalg.eigh(blocks)
+        kept = squares > np.sqrt(np.finfo(self.few.dtype).eps)
+        axes *= scale[:, :, None]
+        inverses = np.divide(1, squares, out=np.zeros_like(squares), where=kept)
+        inverse = (axes * inverses[:, None]) @ axes.transpose(0, 2, 1)
 
         def precondition(r: np.ndarray) -> np.ndarray:
             return (inverse @ r.T[:, :, None])[:, :, 0].T
