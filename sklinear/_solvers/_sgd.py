@@ -134,7 +134,7 @@ def searches_for(data: Data) -> int:
     """Searches of a span at an epoch's end, more where a pass costs little."""
     n, d = data.X.shape
     size = data.X.nnz if data.sparse else n * d
-    return int(np.clip(CHEAP_SEARCHES / (size * data.n_classes), *SEARCHES))
+    return int(np.clip(CHEAP_SEARCHES / max(size * data.n_classes, 1), *SEARCHES))
 
 
 def smoothed(loss: Loss, left: float, centre: np.ndarray | None = None) -> Loss:

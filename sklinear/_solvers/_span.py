@@ -16,7 +16,7 @@ from sklinear._data import Data
 from sklinear._losses import Loss
 from sklinear._objective import scores_of
 
-MEMORY = 5  # last moves that stay in the span
+MEMORY = 5  # last moves that stay in the span, fewer where rows are short
 NEWTON_STEPS, CG_STEPS = 2, 10  # of one search
 HESSIAN_ROWS = 4096  # that curvature is estimated from, at least
 
@@ -33,6 +33,13 @@ class Span:
     scores: np.ndarray  # (n, k), without b
     moves: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
+    @property
+    def memory(self) -> int:
+        """How many moves cost less than a pass over X."""
+        X = self.data.X
+        length = X.nnz // X.shape[0] if self.data.sparse else X.shape[1]
+        return min(max(length // 4, 1), MEMORY)
+
     def go(self, W: np.ndarray, b: np.ndarray) -> None:
         """To a point that somebody else has found."""
         scores = forward(self.data, W)
@@ -43,7 +50,7 @@ class Span:
         """Unless it is so short that rounding would have a large part in it."""
         least = np.finfo(change.dtype).eps * self._square(self.scores)
         if self._square(change) > least:
-            self.moves = [*self.moves[1 - MEMORY :], (move, change)]
+            self.moves = [*self.moves, (move, change)][-self.memory :]
 
     def _square(self, scores: np.ndarray) -> float:
         """Of a typical row."""
