@@ -58,6 +58,8 @@ class LinearSVMClassifier(LinearClassifier):
     learning_rate : "auto" or float, default="auto"
         First step size of "sgd", in units of the inverse curvature of the data: 1 is a
         Newton-like step. "auto" is 1 less what a single sample can weigh in a batch.
+        At the end of an epoch "auto" also searches the span of its last moves and a few
+        whole gradients; a float is plain SGD.
     warm_start : bool, default=False
         Start from the previous solution; it needs the same classes and features.
     random_state : int, RandomState instance or None, default=None
@@ -195,6 +197,8 @@ class SoftmaxClassifier(LinearClassifier):
     learning_rate : "auto" or float, default="auto"
         First step size of "sgd", in units of the inverse curvature of the data: 1 is a
         Newton-like step. "auto" is 1 less what a single sample can weigh in a batch.
+        At the end of an epoch "auto" also searches the span of its last moves and a few
+        whole gradients; a float is plain SGD.
     warm_start : bool, default=False
         Start from the previous solution; it needs the same classes and features.
     random_state : int, RandomState instance or None, default=None

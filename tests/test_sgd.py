@@ -17,6 +17,7 @@ from sklearn.datasets import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.preprocessing import StandardScaler
 
 from sklinear import LinearSVMClassifier, SoftmaxClassifier, losses
 from sklinear._solvers import _sgd
@@ -75,12 +76,14 @@ def fit_anyhow(model, X, y, sample_weight=None):
 # Where it ends ------------------------------------------------------------------------
 
 
-def test_twenty_epochs_end_near_the_optimum_on_digits(model):
-    X = DIGITS / 16
+@pytest.mark.parametrize("form", ["raw", "divided", "standardised"])
+def test_twenty_epochs_end_near_the_optimum_on_digits(model, form):
+    X = DIGITS / 16 if form == "divided" else DIGITS
+    if form == "standardised":
+        X = StandardScaler().fit_transform(X)
     fit_anyhow(model.set_params(max_iter=20), X, LABELS)
-    # the figure for the softmax; hinges, which have kinks, are not there yet
-    within = 0.01 if isinstance(model, SoftmaxClassifier) else 0.03
-    assert objective(model, X, LABELS) < optimum(model, X, LABELS) * (1 + within)
+    # a hundredth is what "auto" promises; raw hinges take all of the twenty
+    assert objective(model, X, LABELS) < optimum(model, X, LABELS) * 1.01
 
 
 def test_easy_data_end_early_and_in_silence(model):
@@ -95,7 +98,7 @@ def test_the_objective_falls_and_the_best_epoch_is_kept(model):
     X = DIGITS / 16
     fit_anyhow(model.set_params(max_iter=10), X, LABELS)
     curve = model.loss_curve_
-    assert len(curve) == model.n_iter_ == 10
+    assert 5 < len(curve) == model.n_iter_ <= 10
     assert curve[-1] < curve[0] < nothing(model, X, LABELS)
     value = objective(model, X, LABELS)
     assert value == pytest.approx(min(curve), rel=1e-10)  # rounding of sums

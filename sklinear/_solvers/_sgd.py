@@ -1,4 +1,12 @@
-"""Mini-batch stochastic gradient descent, in the metric of the data's curvature."""
+"""Mini-batch stochastic gradient descent, in the metric of the data's curvature.
+
+An epoch's end is not taken as it is: the noise of its batches, and the steps that were
+too short for flat directions, show in the scores of all rows, from which the best point
+of the span of the last moves and of a few whole gradients is found (``_span``). The
+hinge, which has kinks, is rounded around the multipliers of the epoch before, in the
+manner of the method of multipliers (Rockafellar 1976), so that its own optimum is
+approached while the rounding stays wide.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +22,15 @@ from sklinear._data import Data
 from sklinear._losses import Hinge, Loss
 from sklinear._objective import scores_of
 from sklinear._solvers._solution import Options, Progress, Solution, as_they_are
+from sklinear._solvers._span import Span, forward
 from sklinear._variables import LARGEST_SPARSE_FACTOR, choose_variables
 
 FEWEST_STEPS = 100  # of an epoch: batches shrink (to SMALLEST_BATCH) to allow them
 SMALLEST_BATCH = 16
 LONGEST_MOVE = 1.0  # of a score in one step, in units of delta
 SAMPLE = 4096  # rows that the curvature is estimated from, at least
+SEARCHES = 3, 12  # of a span at an epoch's end, at least and at most
+CHEAP_SEARCHES = 1.5e7  # products with X that all of them may cost beyond the least
 PATIENCE = 5  # epochs without progress, each at half the rate, before the end
 
 
@@ -39,6 +50,12 @@ class Metric:
                 return self.matrix @ gradient
             return self.matrix[:, None] * gradient
         return self.matrix * gradient
+
+    def direction(self, gradient: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        """A direction for W from whole gradients in W and b, where b is free."""
+        if self.mean is not None:
+            gradient = gradient - np.outer(self.mean, residual)
+        return self(gradient)
 
     def rate(self, batch: int) -> float:
         """Step size: 1 for a full gradient, less the more one sample can weigh.
@@ -61,34 +78,44 @@ def sgd(
     """Epochs of shuffled mini-batches until they no longer pay.
 
     The rate falls linearly to 0 at ``max_iter`` epochs, and to a half after an epoch
-    that does not improve the objective by ``tol``; the best epoch's end is kept.
-    O(n d (k + d)) time an epoch, or O(nnz k) on sparse rows; O(d k + d^2) memory.
+    that does not improve the objective by ``tol``; the best epoch's end is kept. With
+    a rate of the user's own an epoch's end is what the batches made it.
+    O(n d (k + d)) time an epoch, or O(nnz k) on sparse rows, O((n + d) k + d^2) memory.
     """
     W, b = (part.astype(data.dtype) for part in start)
     counted = np.flatnonzero(data.weights)
     batch = min(options.batch_size, max(SMALLEST_BATCH, len(counted) // FEWEST_STEPS))
-    value, activity = survey(data, smoothed(loss, 1.0), alpha, W, b)
+    span = Span(data, alpha, fit_intercept, W, b, forward(data, W))
+    value, activity = assess(span, smoothed(loss, 1.0))
     best = value, W, b
     history: list[float] = []
     halvings = stalled = 0
+    centre: np.ndarray | None = None
+    n_searches = searches_for(data) if options.learning_rate == "auto" else 0
     for epoch in range(options.max_iter):
         metric = measure(data, alpha, activity, fit_intercept)
         left = 0.5**halvings * (1 - epoch / options.max_iter)
         rate = first_rate(metric, options, batch)
-        smooth = smoothed(loss, left)
+        smooth = smoothed(loss, left, centre)
         order = options.rng.permutation(counted)
         n_steps = -(-len(order) // batch)
         fall = 0.5**halvings / options.max_iter  # of ``left`` within the epoch
         rates = rate * (left - fall * np.arange(n_steps) / n_steps)
-        W, b = run_epoch(data, smooth, alpha, W, b, order, batch, metric, rates)
-        value, activity = survey(data, smooth, alpha, W, b)
+        W, b = run_epoch(
+            data, smooth, alpha, span.W, span.b, order, batch, metric, rates
+        )
+        span.go(W, b)
+        if n_searches:
+            span.descend(smooth, metric.direction, n_searches, options.tol)
+            centre = multipliers(smooth, span)
+        value, activity = assess(span, smooth)
         history.append(value)
-        at = partial(as_they_are, W, b)
+        at = partial(as_they_are, span.W, span.b)
         options.report(Progress(len(history), value, np.nan, at, "epoch"))
         stalled = 0 if value < best[0] * (1 - options.tol) else stalled + 1
         halvings += stalled > 0
         if value < best[0]:
-            best = value, W, b
+            best = value, span.W, span.b
         if stalled == PATIENCE or options.report.stopped:
             break
     value, W, b = best
@@ -104,11 +131,28 @@ def first_rate(metric: Metric, options: Options, batch: int) -> float:
     return float(options.learning_rate)
 
 
-def smoothed(loss: Loss, left: float) -> Loss:
-    """A hinge rounded over less and less of its margin."""
+def searches_for(data: Data) -> int:
+    """Searches of a span at an epoch's end, more where a pass costs little."""
+    n, d = data.X.shape
+    size = data.X.nnz if data.sparse else n * d
+    return int(np.clip(CHEAP_SEARCHES / max(size * data.n_classes, 1), *SEARCHES))
+
+
+def smoothed(loss: Loss, left: float, centre: np.ndarray | None = None) -> Loss:
+    """A hinge rounded over less and less of its margin, around the last multipliers."""
     if not isinstance(loss, Hinge):
         return loss
-    return Hinge(loss.delta, width=loss.delta * max(left, 0.02))
+    return Hinge(loss.delta, width=loss.delta * max(left, 0.02), centre=centre)
+
+
+def multipliers(loss: Loss, span: Span) -> np.ndarray | None:
+    """Of a rounded hinge's margins, (n, k): its next centre."""
+    if not isinstance(loss, Hinge):
+        return None
+    y = span.data.y
+    centre = loss(span.scores + span.b, y)[1]
+    centre[np.arange(len(y)), y] = 0
+    return centre
 
 
 def run_epoch(
@@ -136,7 +180,7 @@ def run_epoch(
             W = shrunk * V[columns]
         else:
             W = V
-        U = loss(scores_of(X, W, b), data.y[rows])[1]
+        U = loss.rows(rows)(scores_of(X, W, b), data.y[rows])[1]
         U *= (len(order) / len(rows) * data.weights[rows])[:, None]
         residual = U.sum(axis=0)
         gradient = X.T @ U
@@ -167,19 +211,14 @@ def _columns(X: Any) -> tuple[np.ndarray, Any]:
     return columns if len(columns) else np.zeros(1, dtype=int), compact
 
 
-def survey(
-    data: Data, loss: Loss, alpha: float, W: np.ndarray, b: np.ndarray
-) -> tuple[float, np.ndarray]:
-    """Objective, and activity (n,) of each sample's loss, from one forward pass."""
-    value = alpha * float(np.vdot(W, W))
-    activity = np.empty(len(data.y))
-    for block in data:
-        scores = scores_of(block.X, W, b)
-        value += float(loss.exact(scores, block.y)[0] @ block.weights)
-        activity[block.rows] = loss.diagonal(scores, block.y, slack=0.2).mean(axis=1)
+def assess(span: Span, loss: Loss) -> tuple[float, np.ndarray]:
+    """Objective, and activity (n,) of each sample's loss, at the span's point."""
+    data = span.data
+    scores = span.scores + span.b
+    activity = loss.diagonal(scores, data.y, slack=0.2).mean(axis=1)
     # a loss that is flat here is not flat a step away
     typical = max(float(activity @ data.weights), 1e-2 * loss.curvature)
-    return value, np.maximum(activity, 1e-2 * typical)
+    return span.value(loss.exact), np.maximum(activity, 1e-2 * typical)
 
 
 def measure(

@@ -11,14 +11,15 @@ from sklinear._losses import Loss
 from sklinear._solvers._sgd import (
     FEWEST_STEPS,
     Metric,
+    assess,
     effective,
     first_rate,
     measure,
     run_epoch,
     smoothed,
-    survey,
 )
 from sklinear._solvers._solution import Options
+from sklinear._solvers._span import Span, forward
 
 
 @dataclass
@@ -68,7 +69,8 @@ def partial_sgd(
     loss = smoothed(loss, 0.1)
     shares = data.weights * (stream.n_rows / stream.total / len(order))
     data = Data(data.X, data.y, shares, data.n_classes)
-    _, activity = survey(data, loss, alpha, W, b)
+    span = Span(data, alpha, fit_intercept, W, b, forward(data, W))
+    _, activity = assess(span, loss)
     if data.sparse:
         metric = measure(data, alpha, activity, fit_intercept)
     else:

@@ -1,0 +1,85 @@
+"""The search that ends an epoch of SGD."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits, load_iris
+
+from sklinear._data import Data
+from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
+from sklinear._solvers._span import Span, forward
+
+LOSSES = [CrossEntropy(), SquaredHinge(), Hinge(width=2.0)]
+each_loss = pytest.mark.parametrize("loss", LOSSES, ids=["softmax", "square", "hinge"])
+ALPHA = 1e-2
+
+
+def span_at_zero(X, y, fit_intercept=True):
+    X = X - X.mean(axis=0)
+    data = Data(X, y, np.full(len(y), 1 / len(y)), y.max() + 1)
+    W, b = np.zeros((X.shape[1], data.n_classes)), np.zeros(data.n_classes)
+    return Span(data, ALPHA, fit_intercept, W, b, forward(data, W))
+
+
+def derivative(span, loss):
+    """Of the value along the coordinates of W and b, by differences."""
+    out, step = [], 1e-6
+    for name in ("W", "b"):
+        for place in np.ndindex(getattr(span, name).shape):
+            ends = []
+            for sign in (1, -1):
+                moved = getattr(span, name).copy()
+                moved[place] += sign * step
+                W, b = (moved, span.b) if name == "W" else (span.W, moved)
+                there = Span(span.data, ALPHA, True, W, b, forward(span.data, W))
+                ends.append(there.value(loss))
+            out.append((ends[0] - ends[1]) / (2 * step))
+    return np.array(out)
+
+
+@each_loss
+def test_the_gradient_is_that_of_the_value(loss):
+    span = span_at_zero(*load_iris(return_X_y=True))
+    rng = np.random.default_rng(0)
+    span.go(0.3 * rng.normal(size=span.W.shape), rng.normal(size=span.b.shape))
+    W, b = span.gradient(loss)
+    # differences of 1e-6 on values of 1, where the hinges' kinks bend no slope by more
+    np.testing.assert_allclose(np.r_[W.ravel(), b], derivative(span, loss), atol=1e-5)
+
+
+@each_loss
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_searches_along_gradients_reach_the_optimum(loss, fit_intercept):
+    span = span_at_zero(*load_iris(return_X_y=True), fit_intercept)
+    values = [span.value(loss)]
+    for _ in range(150):
+        span.search(loss, span.gradient(loss)[0])
+        values.append(span.value(loss))
+    W, b = span.gradient(loss)
+    # |gradient|^2 / (4 alpha) bounds the distance in W: 1e-8 here
+    assert np.abs(W).max() < 1e-5
+    assert not fit_intercept or np.abs(b).max() < 1e-5
+    assert fit_intercept or not span.b.any()
+    assert np.diff(values).max() < 1e-9  # the scores' rounding, as below
+    np.testing.assert_allclose(span.scores, forward(span.data, span.W), atol=1e-9)
+
+
+@each_loss
+def test_coefficients_differ_between_classes(loss):
+    span = span_at_zero(*load_digits(return_X_y=True))
+    direction = span.gradient(loss)[0]
+    span.search(loss, direction)
+    own = (span.W * direction).sum(axis=0) / np.square(direction).sum(axis=0)
+    # one factor for all classes would be a line search
+    assert own.min() < 1.05 * own.max() < 0
+    np.testing.assert_allclose(span.W.sum(axis=1), 0, atol=1e-12)
+
+
+@each_loss
+def test_a_descent_that_would_raise_the_objective_is_taken_back(loss):
+    span = span_at_zero(*load_iris(return_X_y=True))
+    before = span.W, span.b
+    span.moves = [(np.zeros_like(span.W), span.scores - span.data.X[:, :1])]  # false
+    span.descend(loss, lambda gradient, _: gradient, searches=1, tol=0.0)
+    np.testing.assert_array_equal(span.W, before[0])
+    np.testing.assert_array_equal(span.b, before[1])
+    assert not span.moves
