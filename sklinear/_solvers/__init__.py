@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from sklinear._solvers._dual import dual
 from sklinear._solvers._lbfgs import lbfgs
 from sklinear._solvers._sgd import sgd
 from sklinear._solvers._solution import Options, Solution
 
 __all__ = ["SOLVERS", "Options", "Solution"]
 
-SOLVERS = {"lbfgs": lbfgs, "sgd": sgd}
+SOLVERS = {"dual": dual, "lbfgs": lbfgs, "sgd": sgd}

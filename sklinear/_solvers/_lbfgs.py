@@ -53,7 +53,7 @@ def lbfgs(
         monitor.dual = max(monitor.dual, _transferred(objective, found.witness))
     assert monitor.params is not None
     if not (monitor.done or monitor.spent):
-        _solve(objective, monitor)
+        finish(objective, monitor)
     coef, intercept = objective.split(monitor.params)
     # an iteration is counted before its end is evaluated, and there may be none
     history = [*monitor.history[:-1], monitor.primal]
@@ -78,7 +78,13 @@ def _transferred(objective: Objective, witness: Witness) -> float:
     return dual_value(objective, witness.at._replace(pulled=pulled))
 
 
-def _solve(objective: Objective, monitor: Monitor) -> None:
+def is_cheap(objective: Objective) -> bool:
+    """Whether Newton steps cost so little that a fit is polished to rounding."""
+    (d, k), n = objective.shape, len(objective.data.y)
+    return n * (d * k) ** 2 + (d * k) ** 3 <= CHEAP
+
+
+def finish(objective: Objective, monitor: Monitor) -> None:
     """L-BFGS from the monitor's point, and Newton's method from where that ends."""
     params, loss = monitor.params, objective.loss
     assert params is not None
@@ -87,8 +93,7 @@ def _solve(objective: Objective, monitor: Monitor) -> None:
         _approach(rounded, params, monitor)
     else:
         _approach(objective, params, monitor)
-    (d, k), n = objective.shape, len(objective.data.y)
-    polish = n * (d * k) ** 2 + (d * k) ** 3 <= CHEAP
+    polish = is_cheap(objective)
     if not monitor.spent and (polish or not monitor.done):
         assert monitor.params is not None
         exact = objective.replace(data=objective.data.astype(np.float64))

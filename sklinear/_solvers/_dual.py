@@ -1,0 +1,272 @@
+"""Dual coordinate descent: one row's dual variables at a time, solved exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from sklinear._data import Data
+from sklinear._duality import dual_value
+from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
+from sklinear._objective import Evaluation, Objective
+from sklinear._solvers._lbfgs import finish, is_cheap
+from sklinear._solvers._solution import Monitor, Options, Solution
+from sklinear._variables import Variables, choose_variables
+
+EPOCHS = 30  # of descent before a cheap Newton step is tried
+DAMPING = 30.0  # of the intercept, in units of alpha / (mean squared norm of the rows)
+CHUNK = 2**22  # products between looks at the keyboard, and numbers of dense rows
+WIDTHS = (1.0, 0.1, 0.01)  # at which a warm start's margins are rounded
+
+
+def dual(
+    data: Data,
+    loss: Loss,
+    alpha: float,
+    fit_intercept: bool,
+    start: tuple[np.ndarray, np.ndarray],
+    options: Options,
+) -> Solution:
+    """Maximise the dual by block coordinate ascent until the gap is at most ``tol``.
+
+    Rows are visited in random order, each's k dual variables solved exactly (Keerthi et
+    al. 2008; Wang and Scott 2021) while W = -X' U / (2 alpha) follows. The intercept is
+    free: an epoch holds it near where it was by a proximal term eps ||b - b_ref||^2,
+    and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). What is
+    so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; so
+    does, for there is no dual, alpha = 0.
+    O(n d k) time an epoch, O((n + d) k) memory.
+    """
+    kernels = import_kernels()
+    monitor = Monitor(options.tol, options.max_iter, options.verbose)
+    mean = np.zeros(data.X.shape[1])
+    if fit_intercept:
+        for block in data:
+            mean += block.X.T @ block.weights
+    exact = data.astype(np.float64)
+    variables = Variables(mean, np.ones_like(mean))
+    objective = Objective(exact, loss, alpha, fit_intercept, variables)
+    polish = alpha == 0 or is_cheap(objective)
+    if polish:
+        scaled = choose_variables(exact, alpha, loss.curvature, fit_intercept)
+        objective = objective.replace(variables=scaled)
+    for point in (objective.join(*start), np.zeros(objective.shape)):
+        at = objective.evaluate(point, conjugate=True)
+        monitor.offer(point, at.primal, dual_value(objective, at))
+    if alpha > 0 and not monitor.done:
+        ascent = Ascent(kernels, data, objective, start)
+        descend(ascent, monitor, options.rng, EPOCHS if polish else options.max_iter)
+    if polish and not monitor.spent:
+        finish(objective, monitor)
+    assert monitor.params is not None
+    coef, intercept = objective.split(monitor.params)
+    history = [*monitor.history[:-1], monitor.primal]
+    underflow = monitor.primal == 0 and not loss.reaches_zero
+    gap = 1.0 if underflow else monitor.gap
+    return Solution(
+        coef,
+        intercept,
+        monitor.primal,
+        gap,
+        gap <= options.tol,
+        f"after {len(history)} epochs",
+        history,
+    )
+
+
+def import_kernels() -> Any:
+    """The compiled loops, or what to do to have them."""
+    from sklinear._solvers import _dual_kernels
+
+    if _dual_kernels.numba is None:
+        raise ImportError(
+            "solver='dual' needs numba, which is not installed: "
+            'pip install "sklinear[fast]".'
+        )
+    return _dual_kernels
+
+
+def descend(
+    ascent: Ascent, monitor: Monitor, rng: np.random.RandomState, epochs: int
+) -> None:
+    """Epochs until the gap is proven, or none is left."""
+    for epoch in range(1, epochs + 1):
+        gap, primal = ascent.epoch(rng)
+        last = epoch == epochs or len(monitor.history) + 1 >= monitor.max_iter
+        if gap <= monitor.tol * primal or last:
+            ascent.certify(monitor)
+        monitor.count()
+        if monitor.done or monitor.spent:
+            return
+
+
+class Ascent:
+    """The dual point, the rows as the compiled loops want them, and the intercept."""
+
+    def __init__(
+        self,
+        kernels: Any,
+        data: Data,
+        objective: Objective,
+        start: tuple[np.ndarray, np.ndarray],
+    ):
+        (n, d), k = data.X.shape, data.n_classes
+        self.kernels, self.data, self.objective = kernels, data, objective
+        self.softmax = isinstance(objective.loss, CrossEntropy)
+        self.power = 2 if isinstance(objective.loss, SquaredHinge) else 1
+        self.mean = objective.variables.mean
+        self.counted = np.flatnonzero(data.weights)
+        squares, shifts = self._norms()
+        centre = float(self.mean @ self.mean) if data.sparse else 0.0
+        typical = float(data.weights @ squares) or 1.0
+        alpha = objective.alpha
+        self.scales = kernels.Scales(
+            1 / (2 * alpha),
+            typical / (2 * DAMPING * alpha) if objective.fit_intercept else 0.0,
+            centre,
+        )
+        empty = np.zeros(0)
+        X = data.X
+        self.rows = kernels.Rows(
+            X.data if data.sparse else empty,
+            (X.indices if data.sparse else empty).astype(np.int32, copy=False),
+            (X.indptr if data.sparse else empty).astype(np.int64, copy=False),
+            data.y.astype(np.int64, copy=False),
+            data.weights,
+            squares,
+            shifts,
+        )
+        V = np.zeros((d, k), X.dtype if data.sparse else np.float64)
+        self.state = kernels.State(np.zeros((n, k)), V, *np.zeros((3, k)))
+        self._start(*start)
+
+    def _norms(self) -> tuple[np.ndarray, np.ndarray]:
+        """||x - mean||^2 and mean' x of each row; mean' x is 0 where x is centred."""
+        n = len(self.data.y)
+        squares, shifts = np.zeros(n), np.zeros(n)
+        for block in self.objective.data:
+            X = block.X
+            if self.data.sparse:
+                shifts[block.rows] = X @ self.mean
+                squares[block.rows] = X.multiply(X).sum(axis=1).ravel()
+            else:
+                squares[block.rows] = np.square(X - self.mean).sum(axis=1)
+        if self.data.sparse:
+            squares += float(self.mean @ self.mean) - 2 * shifts
+        return np.maximum(squares, 0), shifts
+
+    def _start(self, W: np.ndarray, b: np.ndarray) -> None:
+        """The best of zero and the score gradients at a point."""
+        y = self.data.y
+        A, b_ref = self.state.A, self.state.b_ref
+        if self.objective.fit_intercept:
+            b_ref[:] = b + self.mean @ W
+            b_ref -= b_ref.mean()
+        if self.softmax:
+            A[np.arange(len(y)), y] = 1
+            if self.objective.fit_intercept and not W.any():
+                b_ref[:] = np.log(self.data.class_masses)
+        if not W.any():
+            return
+        loss = self.objective.loss
+        losses = [loss]
+        if isinstance(loss, Hinge):
+            losses = [Hinge(loss.delta, width=width) for width in WIDTHS]
+        best = 0.0
+        params = self.objective.join(W, b)
+        for candidate in losses:
+            objective = self.objective.replace(loss=candidate)
+            scores = objective.push(params)
+            U = [
+                candidate(s, block.y)[1]
+                for s, block in zip(scores, objective.data, strict=True)
+            ]
+            at = objective.evaluate(params, conjugate=True)
+            value = dual_value(objective, at)
+            if value > best:
+                best = value
+                A[:] = np.vstack(U)
+                A[np.arange(len(y)), y] = 0
+                if self.softmax:
+                    A[np.arange(len(y)), y] = 1 - A.sum(axis=1)
+        if best > 0:
+            self.rebuild()
+            # where the proximal term alone would leave the intercept
+            b_ref += self.state.r * self.scales.intercept
+
+    def gradients(self) -> np.ndarray:
+        """U (n, k)."""
+        y = self.data.y
+        U = self.state.A.copy()
+        index = np.arange(len(y)), y
+        if self.softmax:
+            U[index] = 0
+        U[index] = -U.sum(axis=1)
+        U *= self.data.weights[:, None]
+        return U
+
+    def rebuild(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """V, r and g from the dual variables; and U, X' U (centred) and 1' U."""
+        U = self.gradients()
+        pulled, residual = self.objective.pull([U[block.rows] for block in self.data])
+        state, coef = self.state, self.scales.coef
+        state.r[:] = residual
+        W = -coef * pulled
+        if self.data.sparse:
+            W -= coef * np.outer(self.mean, residual)
+            state.g[:] = self.mean @ W
+        state.V[:] = W
+        return U, pulled, residual
+
+    def epoch(self, rng: np.random.RandomState) -> tuple[float, float]:
+        """Visit each row once; estimates of the gap and the objective."""
+        state, scales = self.state, self.scales
+        state.b_ref[:] -= state.r * scales.intercept  # b_ref = b
+        visit = self.kernels.softmax_epoch if self.softmax else self.kernels.hinge_epoch
+        order = rng.permutation(self.counted)
+        gap = loss = 0.0
+        for rows, part in self._chunks(order):
+            g, v = visit(rows, state, scales, part, not self.data.sparse, self.power)
+            gap, loss = gap + g, loss + v
+        V, r, g = state.V.ravel(), state.r * scales.coef, state.g
+        square = float(V @ V) + 2 * float(g @ r) + scales.mean * float(r @ r)
+        return gap, loss + self.objective.alpha * square
+
+    def _chunks(self, order: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Rows in order, a chunk at a time; dense ones are centred copies."""
+        (n, d), k = self.data.X.shape, self.data.n_classes
+        if self.data.sparse:
+            step = max(1, CHUNK * 8 * n // max(1, k * len(self.rows.data)))
+            for first in range(0, len(order), step):
+                yield self.rows, order[first : first + step]
+            return
+        step = max(1, min(CHUNK // (k * d), 2**16 // d))
+        indices = np.tile(np.arange(d, dtype=np.int32), min(step, len(order)))
+        indptr = d * np.arange(step + 1)
+        for first in range(0, len(order), step):
+            part = order[first : first + step]
+            X = np.subtract(self.data.X[part], self.mean, dtype=np.float64)
+            yield (
+                self.rows._replace(data=X.ravel(), indices=indices, indptr=indptr),
+                part,
+            )
+
+    def certify(self, monitor: Monitor) -> None:
+        """Offer the primal point and the lower bound of the dual point held."""
+        U, pulled, residual = self.rebuild()
+        state, objective = self.state, self.objective
+        W = -self.scales.coef * pulled
+        c = state.b_ref - state.r * self.scales.intercept
+        params = objective.join(W, c - self.mean @ W)
+        primal = objective.evaluate(params).primal
+        conjugate = 0.0
+        for block in objective.data:
+            u = U[block.rows] / np.maximum(block.weights, 1e-300)[:, None]
+            conjugate += float(
+                objective.loss.conjugate(u, block.y)[block.weights > 0]
+                @ block.weights[block.weights > 0]
+            )
+        at = Evaluation(primal, pulled, primal, W, pulled, residual, conjugate)
+        monitor.offer(params, primal, dual_value(objective, at))

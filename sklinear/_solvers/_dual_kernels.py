@@ -1,0 +1,342 @@
+"""The compiled loops of dual coordinate descent: one visit to each row.
+
+A row's dual variables are relative to its weight: for the hinges the multipliers a_j of
+its margins, 0 at the true class; for the softmax the probabilities q_j. The score
+gradients are U = w (a - e_y sum a), or w (q - e_y), and
+
+    V = -X' U / (2 alpha),    r = 1' U,    g = V' mean,
+
+from which the scores of a row x, with features centred and the intercept
+b = b_ref - r / (2 eps), are x' V + b_ref - g + (mean' x - mean' mean) / (2 alpha) r
+- r / (2 eps). Without fastmath's promise that there are no NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+try:
+    import numba
+except ImportError:  # the solver says how to install it
+    numba = None  # type: ignore[assignment]
+
+
+def compiled(function: Callable) -> Any:
+    """The function in machine code, which is kept on disk."""
+    if numba is None:
+        return function
+    fastmath = {"reassoc", "contract", "nsz"}
+    return numba.njit(cache=True, error_model="numpy", fastmath=fastmath)(function)
+
+
+class Rows(NamedTuple):
+    """Rows in CSR form, with all that does not change during a fit."""
+
+    data: np.ndarray  # (nnz,)
+    indices: np.ndarray  # (nnz,) int32
+    indptr: np.ndarray  # (m + 1,) int64
+    y: np.ndarray  # (n,)
+    weights: np.ndarray  # (n,)
+    squares: np.ndarray  # (n,) ||x - mean||^2
+    shifts: np.ndarray  # (n,) mean' x
+
+
+class State(NamedTuple):
+    """The dual variables and what is kept of them."""
+
+    A: np.ndarray  # (n, k)
+    V: np.ndarray  # (d, k)
+    r: np.ndarray  # (k,)
+    g: np.ndarray  # (k,)
+    b_ref: np.ndarray  # (k,)
+
+
+class Scales(NamedTuple):
+    """The penalties, as they enter."""
+
+    coef: float  # 1 / (2 alpha)
+    intercept: float  # 1 / (2 eps), or 0 without an intercept
+    mean: float  # mean' mean
+
+
+@compiled
+def multipliers(
+    z: np.ndarray, h: float, ridge: float, cap: float, total: float, a: np.ndarray
+) -> None:
+    """Solve a_j = clip((z_j - h sum a) / (h + ridge), 0, cap), from a guess of sum a.
+
+    The minimum of h/2 (||a||^2 + (sum a)^2) + ridge/2 ||a||^2 - z' a over the box.
+    sum_j a_j(s) - s falls with s and is linear between 2 k places. Newton's method ends
+    after finitely many steps where there is no cap, and nearly always where there is
+    one; else the bracket is halved at its median place, O(k log k) time in all.
+    """
+    k = len(z)
+    p = max(h + ridge, 1e-300)
+    low, high = 0.0, np.inf
+    s = total
+    for step in range(64):
+        found, free = 0.0, 0
+        for j in range(k):
+            t = (z[j] - h * s) / p
+            if t <= 0:
+                t = 0.0
+            elif t >= cap:
+                t = cap
+            else:
+                free += 1
+            a[j] = t
+            found += t
+        excess = found - s
+        if abs(excess) <= 1e-14 * (found + s):
+            return
+        if excess > 0:
+            low = s
+        else:
+            high = s
+        following = s + excess / (1 + free * h / p)
+        if step >= 8 or not low < following < high:
+            following = _median_place(z, h, p, cap, low, high, s + excess)
+        if not low < following < high:
+            following = s + excess / (1 + free * h / p)  # linear in the bracket
+            if not low <= following <= high:
+                return
+        s = following
+
+
+@compiled
+def _median_place(
+    z: np.ndarray, h: float, p: float, cap: float, low: float, high: float, other: float
+) -> float:
+    """The median of the places in (low, high) where a multiplier meets a bound."""
+    if h == 0:
+        return other
+    k = len(z)
+    places = np.empty(2 * k)
+    count = 0
+    for j in range(k):
+        for place in (z[j] / h, (z[j] - cap * p) / h):
+            if low < place < high:
+                places[count] = place
+                count += 1
+    if count == 0:
+        return low
+    return np.sort(places[:count])[count // 2]
+
+
+@compiled
+def hinge_epoch(
+    rows: Rows,
+    state: State,
+    scales: Scales,
+    order: np.ndarray,
+    packed: bool,
+    power: int,
+) -> tuple[float, float]:
+    """Visit the rows ``order``; gap and loss as they were met.
+
+    The CSR arrays of ``rows`` hold all rows or, ``packed``, those of ``order`` alone.
+    ``power`` is 1 for the hinge, 2 for its square.
+    """
+    A, V, r, g, b_ref = state
+    k = V.shape[1]
+    s, z, a = np.empty(k, V.dtype), np.empty(k), np.empty(k)
+    change = np.empty(k, V.dtype)
+    cap = np.inf if power == 2 else 1.0
+    ridge = 0.5 * (power - 1)
+    gap = loss = 0.0
+    for place in range(len(order)):
+        i = order[place]
+        y, w = rows.y[i], rows.weights[i]
+        at = place if packed else i
+        start, stop = rows.indptr[at], rows.indptr[at + 1]
+        tilt = (rows.shifts[i] - scales.mean) * scales.coef - scales.intercept
+        for j in range(k):
+            s[j] = b_ref[j] - g[j] + tilt * r[j]
+        for t in range(start, stop):
+            x, v = rows.data[t], V[rows.indices[t]]
+            for j in range(k):
+                s[j] += x * v[j]
+        own = s[y] - 1
+        h = w * (rows.squares[i] * scales.coef + scales.intercept)
+        total, moves = 0.0, False
+        for j in range(k):
+            margin = s[j] - own
+            before = A[i, j]
+            z[j] = margin + h * before
+            if j == y:
+                continue
+            total += before
+            violation = max(margin, 0.0)
+            if power == 2:
+                loss += w * violation * violation
+                gap += w * (violation * violation + before * (before / 4 - margin))
+            else:
+                loss += w * violation
+                gap += w * (violation - before * margin)
+            slope = margin - ridge * before
+            moves |= (slope > 0 and before < cap) or (slope < 0 and before > 0)
+        if not moves:
+            continue
+        for j in range(k):
+            z[j] += h * total
+        z[y] = -np.inf
+        multipliers(z, h, ridge, cap, total, a)
+        rest = 0.0
+        for j in range(k):
+            u = w * (a[j] - A[i, j])
+            A[i, j] = a[j]
+            rest -= u
+            r[j] += u
+            g[j] -= rows.shifts[i] * scales.coef * u
+            change[j] = scales.coef * u
+        r[y] += rest
+        g[y] -= rows.shifts[i] * scales.coef * rest
+        change[y] = scales.coef * rest
+        for t in range(start, stop):
+            x, v = rows.data[t], V[rows.indices[t]]
+            for j in range(k):
+                v[j] -= x * change[j]
+    return gap, loss
+
+
+@compiled
+def probabilities(t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray) -> None:
+    """Solve log q_j + c q_j = t_j - l, sum q = 1, from a guess of log q.
+
+    The minimum of sum q log q + c/2 ||q||^2 - t' q over the simplex. Newton's method
+    for log q and l at once, each step of which is explicit. Should it not settle, l is
+    bracketed, which costs a second loop.
+    """
+    k = len(t)
+    for _ in range(12):
+        mass = weighted = inverse = 0.0
+        for j in range(k):
+            q[j] = np.exp(log_q[j])
+            share = q[j] / (1 + c * q[j])
+            mass += q[j]
+            weighted += share * (log_q[j] + c * q[j] - t[j])
+            inverse += share
+        level = (mass - 1 - weighted) / inverse
+        largest = 0.0
+        for j in range(k):
+            step = -(log_q[j] + c * q[j] - t[j] + level) / (1 + c * q[j])
+            largest = max(largest, abs(step))
+            log_q[j] += step
+        if not largest < 20:
+            break
+        if largest < 1e-6:  # the next would be its square
+            _normalise(log_q, q)
+            return
+    _bracketed(t, c, log_q, q)
+
+
+@compiled
+def _normalise(log_q: np.ndarray, q: np.ndarray) -> None:
+    """q = exp(log_q) with sum 1."""
+    total = 0.0
+    for j in range(len(q)):
+        q[j] = np.exp(log_q[j])
+        total += q[j]
+    for j in range(len(q)):
+        q[j] /= total
+
+
+@compiled
+def _bracketed(t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray) -> None:
+    """``probabilities`` by Newton's method for l alone, in a bracket.
+
+    sum_j q_j(l) falls and is convex: from the left Newton's method rises to its root.
+    At l = max t - c some q_j is at least 1; at max t + log k each is at most 1 / k.
+    """
+    k, top = len(t), t.max()
+    low, high = top - c, top + np.log(k)
+    level = low
+    for _ in range(200):
+        mass = slope = 0.0
+        for j in range(k):
+            q[j] = _omega(t[j] - level, c)
+            mass += q[j]
+            slope += q[j] / (1 + c * q[j])
+        if mass >= 1:
+            low = level
+        else:
+            high = level
+        if abs(mass - 1) <= 1e-13 or high - low <= 1e-15 * (abs(low) + abs(high)):
+            break
+        level += (mass - 1) / slope
+        if not low < level < high:
+            level = (low + high) / 2
+    for j in range(k):
+        q[j] /= mass
+
+
+@compiled
+def _omega(z: float, c: float) -> float:
+    """The q > 0 with log q + c q = z."""
+    # of both terms one dominates; from above, Newton's method in log q falls to it
+    x = z if c == 0 or z + np.log(c) < 1 else np.log(z + np.log(c)) - np.log(c)
+    for _ in range(50):
+        q = np.exp(x)
+        step = (x + c * q - z) / (1 + c * q)
+        x -= step
+        if abs(step) <= 1e-15 * (1 + abs(x)):
+            break
+    return np.exp(x)
+
+
+@compiled
+def softmax_epoch(
+    rows: Rows,
+    state: State,
+    scales: Scales,
+    order: np.ndarray,
+    packed: bool,
+    power: int,
+) -> tuple[float, float]:
+    """As ``hinge_epoch``; the gap is one to second order in q - softmax(s)."""
+    A, V, r, g, b_ref = state
+    k = V.shape[1]
+    s, t, q = np.empty(k, V.dtype), np.empty(k), np.empty(k)
+    log_q, change = np.empty(k), np.empty(k, V.dtype)
+    gap = loss = 0.0
+    for place in range(len(order)):
+        i = order[place]
+        y, w = rows.y[i], rows.weights[i]
+        at = place if packed else i
+        start, stop = rows.indptr[at], rows.indptr[at + 1]
+        tilt = (rows.shifts[i] - scales.mean) * scales.coef - scales.intercept
+        for j in range(k):
+            s[j] = b_ref[j] - g[j] + tilt * r[j]
+        for m in range(start, stop):
+            x, v = rows.data[m], V[rows.indices[m]]
+            for j in range(k):
+                s[j] += x * v[j]
+        top, total = s.max(), 0.0
+        for j in range(k):
+            log_q[j] = s[j] - top
+            q[j] = np.exp(log_q[j])
+            total += q[j]
+        shift = np.log(total)
+        loss += w * (shift - log_q[y])
+        h = w * (rows.squares[i] * scales.coef + scales.intercept)
+        for j in range(k):
+            p = q[j] / total
+            off = p - A[i, j]
+            gap += w * off * off / (p + A[i, j] + 1e-300)
+            t[j] = log_q[j] + h * A[i, j]
+            log_q[j] -= shift
+        probabilities(t, h, log_q, q)
+        for j in range(k):
+            u = w * (q[j] - A[i, j])
+            A[i, j] = q[j]
+            r[j] += u
+            g[j] -= rows.shifts[i] * scales.coef * u
+            change[j] = scales.coef * u
+        for m in range(start, stop):
+            x, v = rows.data[m], V[rows.indices[m]]
+            for j in range(k):
+                v[j] -= x * change[j]
+    return gap, loss
