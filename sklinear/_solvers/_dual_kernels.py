@@ -75,7 +75,7 @@ def multipliers(
     """
     k = len(z)
     p = max(h + ridge, 1e-300)
-    low, high = 0.0, np.inf
+    low, high, low_excess, high_excess = 0.0, np.inf, -1.0, -1.0
     s = total
     for step in range(64):
         found, free = 0.0, 0
@@ -93,37 +93,41 @@ def multipliers(
         if abs(excess) <= 1e-14 * (found + s):
             return
         if excess > 0:
-            low = s
+            low, low_excess = s, excess
         else:
-            high = s
-        following = s + excess / (1 + free * h / p)
-        if step >= 8 or not low < following < high:
-            following = _median_place(z, h, p, cap, low, high, s + excess)
-        if not low < following < high:
-            following = s + excess / (1 + free * h / p)  # linear in the bracket
-            if not low <= following <= high:
-                return
-        s = following
+            high, high_excess = s, excess
+        s += excess / (1 + free * h / p)
+        if step < 8 and low < s < high:
+            continue
+        s = _median_place(z, h, p, cap, low, high)
+        if low < s < high:
+            continue
+        # no place between: the sum is linear there
+        if low_excess < 0:
+            s = low
+        elif high < np.inf:
+            s = low + (high - low) * low_excess / (low_excess - high_excess)
+        else:
+            s = low + low_excess
+        if not (low < s < high or low_excess < 0):
+            return
 
 
 @compiled
 def _median_place(
-    z: np.ndarray, h: float, p: float, cap: float, low: float, high: float, other: float
+    z: np.ndarray, h: float, p: float, cap: float, low: float, high: float
 ) -> float:
-    """The median of the places in (low, high) where a multiplier meets a bound."""
-    if h == 0:
-        return other
+    """The median of the s in (low, high) where a multiplier meets a bound, or low."""
     k = len(z)
     places = np.empty(2 * k)
     count = 0
-    for j in range(k):
-        for place in (z[j] / h, (z[j] - cap * p) / h):
-            if low < place < high:
-                places[count] = place
-                count += 1
-    if count == 0:
-        return low
-    return np.sort(places[:count])[count // 2]
+    if h > 0:
+        for j in range(k):
+            for place in (z[j] / h, (z[j] - cap * p) / h):
+                if low < place < high:
+                    places[count] = place
+                    count += 1
+    return np.sort(places[:count])[count // 2] if count else low
 
 
 @compiled
