@@ -28,7 +28,7 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
         return 0.0  # D is -inf unless X' U = 0 exactly, which rounding never meets
     conjugate, pulled = at.conjugate, at.pulled
     if objective.fit_intercept and balance:
-        t, G = _balancing_point(at.residual, objective.data.class_masses)
+        t, G = balancing_point(at.residual, objective.data.class_masses)
         masses, loss = objective.data.class_masses, objective.loss.exact
         cost = float(loss.conjugate(G, np.arange(len(masses))) @ masses)
         sums = objective.data.class_sums - np.outer(objective.variables.mean, masses)
@@ -38,7 +38,7 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
     return max(value, 0.0)
 
 
-def _balancing_point(
+def balancing_point(
     residual: np.ndarray, masses: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """t and G (k, k), the score gradient of every sample of a class, that cancel 1' U.

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from sklinear._data import Data
-from sklinear._duality import dual_value
+from sklinear._duality import balancing_point, dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
-from sklinear._objective import Evaluation, Objective
+from sklinear._objective import Objective
 from sklinear._solvers._lbfgs import finish, is_cheap
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import Variables, choose_variables
@@ -45,19 +45,21 @@ def dual(
     if fit_intercept:
         for block in data:
             mean += block.X.T @ block.weights
-    exact = data.astype(np.float64)
     variables = Variables(mean, np.ones_like(mean))
-    objective = Objective(exact, loss, alpha, fit_intercept, variables)
+    objective = Objective(data, loss, alpha, fit_intercept, variables)
     polish = alpha == 0 or is_cheap(objective)
     if polish:
+        exact = data.astype(np.float64)
         scaled = choose_variables(exact, alpha, loss.curvature, fit_intercept)
-        objective = objective.replace(variables=scaled)
-    for point in (objective.join(*start), np.zeros(objective.shape)):
-        at = objective.evaluate(point, conjugate=True)
-        monitor.offer(point, at.primal, dual_value(objective, at))
+        objective = objective.replace(data=exact, variables=scaled)
+    if polish or start[0].any():
+        for point in (objective.join(*start), np.zeros(objective.shape)):
+            at = objective.evaluate(point, conjugate=True)
+            monitor.offer(point, at.primal, dual_value(objective, at))
     if alpha > 0 and not monitor.done:
-        ascent = Ascent(kernels, data, objective, start)
-        descend(ascent, monitor, options.rng, EPOCHS if polish else options.max_iter)
+        ascent = Ascent(kernels, data, objective.replace(variables=variables), start)
+        epochs = EPOCHS if polish else options.max_iter
+        descend(ascent, objective, monitor, options.rng, epochs)
     if polish and not monitor.spent:
         finish(objective, monitor)
     assert monitor.params is not None
@@ -89,14 +91,19 @@ def import_kernels() -> Any:
 
 
 def descend(
-    ascent: Ascent, monitor: Monitor, rng: np.random.RandomState, epochs: int
+    ascent: Ascent,
+    objective: Objective,
+    monitor: Monitor,
+    rng: np.random.RandomState,
+    epochs: int,
 ) -> None:
     """Epochs until the gap is proven, or none is left."""
     for epoch in range(1, epochs + 1):
         gap, primal = ascent.epoch(rng)
         last = epoch == epochs or len(monitor.history) + 1 >= monitor.max_iter
         if gap <= monitor.tol * primal or last:
-            ascent.certify(monitor)
+            W, b, primal, dual = ascent.certified()
+            monitor.offer(objective.join(W, b), primal, dual)
         monitor.count()
         if monitor.done or monitor.spent:
             return
@@ -114,11 +121,21 @@ class Ascent:
     ):
         (n, d), k = data.X.shape, data.n_classes
         self.kernels, self.data, self.objective = kernels, data, objective
-        self.softmax = isinstance(objective.loss, CrossEntropy)
-        self.power = 2 if isinstance(objective.loss, SquaredHinge) else 1
+        kinds = {CrossEntropy: 0, Hinge: 1, SquaredHinge: 2}
+        self.power = kinds[type(objective.loss)]
         self.mean = objective.variables.mean
         self.counted = np.flatnonzero(data.weights)
-        squares, shifts = self._norms()
+        X = data.X
+        squares, shifts = np.zeros(n), np.zeros(n)
+        csr = np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int64)
+        if data.sparse:
+            indices = X.indices.astype(np.int32, copy=False)
+            csr = X.data, indices, X.indptr.astype(np.int64, copy=False)
+            squares, shifts = kernels.norms(*csr, self.mean)
+        else:
+            for block in data:
+                centred = np.subtract(block.X, self.mean, dtype=np.float64)
+                squares[block.rows] = np.square(centred).sum(axis=1)
         centre = float(self.mean @ self.mean) if data.sparse else 0.0
         typical = float(data.weights @ squares) or 1.0
         alpha = objective.alpha
@@ -127,12 +144,8 @@ class Ascent:
             typical / (2 * DAMPING * alpha) if objective.fit_intercept else 0.0,
             centre,
         )
-        empty = np.zeros(0)
-        X = data.X
         self.rows = kernels.Rows(
-            X.data if data.sparse else empty,
-            (X.indices if data.sparse else empty).astype(np.int32, copy=False),
-            (X.indptr if data.sparse else empty).astype(np.int64, copy=False),
+            *csr,
             data.y.astype(np.int64, copy=False),
             data.weights,
             squares,
@@ -140,22 +153,8 @@ class Ascent:
         )
         V = np.zeros((d, k), X.dtype if data.sparse else np.float64)
         self.state = kernels.State(np.zeros((n, k)), V, *np.zeros((3, k)))
+        self.gaps = np.zeros(n)
         self._start(*start)
-
-    def _norms(self) -> tuple[np.ndarray, np.ndarray]:
-        """||x - mean||^2 and mean' x of each row; mean' x is 0 where x is centred."""
-        n = len(self.data.y)
-        squares, shifts = np.zeros(n), np.zeros(n)
-        for block in self.objective.data:
-            X = block.X
-            if self.data.sparse:
-                shifts[block.rows] = X @ self.mean
-                squares[block.rows] = X.multiply(X).sum(axis=1).ravel()
-            else:
-                squares[block.rows] = np.square(X - self.mean).sum(axis=1)
-        if self.data.sparse:
-            squares += float(self.mean @ self.mean) - 2 * shifts
-        return np.maximum(squares, 0), shifts
 
     def _start(self, W: np.ndarray, b: np.ndarray) -> None:
         """The best of zero and the score gradients at a point."""
@@ -164,7 +163,7 @@ class Ascent:
         if self.objective.fit_intercept:
             b_ref[:] = b + self.mean @ W
             b_ref -= b_ref.mean()
-        if self.softmax:
+        if self.power == 0:
             A[np.arange(len(y)), y] = 1
             if self.objective.fit_intercept and not W.any():
                 b_ref[:] = np.log(self.data.class_masses)
@@ -189,46 +188,35 @@ class Ascent:
                 best = value
                 A[:] = np.vstack(U)
                 A[np.arange(len(y)), y] = 0
-                if self.softmax:
+                if self.power == 0:
                     A[np.arange(len(y)), y] = 1 - A.sum(axis=1)
         if best > 0:
             self.rebuild()
             # where the proximal term alone would leave the intercept
             b_ref += self.state.r * self.scales.intercept
 
-    def gradients(self) -> np.ndarray:
-        """U (n, k)."""
-        y = self.data.y
-        U = self.state.A.copy()
-        index = np.arange(len(y)), y
-        if self.softmax:
-            U[index] = 0
-        U[index] = -U.sum(axis=1)
-        U *= self.data.weights[:, None]
-        return U
-
-    def rebuild(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """V, r and g from the dual variables; and U, X' U (centred) and 1' U."""
-        U = self.gradients()
-        pulled, residual = self.objective.pull([U[block.rows] for block in self.data])
-        state, coef = self.state, self.scales.coef
-        state.r[:] = residual
-        W = -coef * pulled
+    def rebuild(self) -> None:
+        """V, r and g from the dual variables."""
+        state = self.state
+        state.V[:], state.r[:] = 0, 0
+        for rows, part in self._chunks(self.counted):
+            self.kernels.pull(rows, state, self.scales, part, not self.data.sparse)
         if self.data.sparse:
-            W -= coef * np.outer(self.mean, residual)
-            state.g[:] = self.mean @ W
-        state.V[:] = W
-        return U, pulled, residual
+            state.g[:] = self.mean @ state.V
 
     def epoch(self, rng: np.random.RandomState) -> tuple[float, float]:
         """Visit each row once; estimates of the gap and the objective."""
         state, scales = self.state, self.scales
         state.b_ref[:] -= state.r * scales.intercept  # b_ref = b
-        visit = self.kernels.softmax_epoch if self.softmax else self.kernels.hinge_epoch
+        visit = (
+            self.kernels.softmax_epoch if self.power == 0 else self.kernels.hinge_epoch
+        )
         order = rng.permutation(self.counted)
         gap = loss = 0.0
         for rows, part in self._chunks(order):
-            g, v = visit(rows, state, scales, part, not self.data.sparse, self.power)
+            g, v = visit(
+                rows, state, scales, part, not self.data.sparse, self.power, self.gaps
+            )
             gap, loss = gap + g, loss + v
         V, r, g = state.V.ravel(), state.r * scales.coef, state.g
         square = float(V @ V) + 2 * float(g @ r) + scales.mean * float(r @ r)
@@ -253,20 +241,30 @@ class Ascent:
                 part,
             )
 
-    def certify(self, monitor: Monitor) -> None:
-        """Offer the primal point and the lower bound of the dual point held."""
-        U, pulled, residual = self.rebuild()
+    def certified(self) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """W and b of the dual point held, the objective there and the lower bound.
+
+        Before, the dual point is moved to where the intercept's gradient is zero.
+        """
         state, objective = self.state, self.objective
-        W = -self.scales.coef * pulled
-        c = state.b_ref - state.r * self.scales.intercept
-        params = objective.join(W, c - self.mean @ W)
-        primal = objective.evaluate(params).primal
-        conjugate = 0.0
-        for block in objective.data:
-            u = U[block.rows] / np.maximum(block.weights, 1e-300)[:, None]
-            conjugate += float(
-                objective.loss.conjugate(u, block.y)[block.weights > 0]
-                @ block.weights[block.weights > 0]
-            )
-        at = Evaluation(primal, pulled, primal, W, pulled, residual, conjugate)
-        monitor.offer(params, primal, dual_value(objective, at))
+        if objective.fit_intercept:
+            state.b_ref[:] -= state.r * self.scales.intercept
+            t, G = balancing_point(state.r, self.data.class_masses)
+            if self.power == 0:
+                np.fill_diagonal(G, G.diagonal() + 1)
+            else:
+                np.fill_diagonal(G, 0)
+            state.A[:] *= 1 - t
+            state.A[:] += t * G[self.data.y]
+        self.rebuild()
+        if objective.fit_intercept:
+            state.r[:] = 0  # up to rounding
+        loss = conjugate = 0.0
+        for rows, part in self._chunks(self.counted):
+            packed = not self.data.sparse
+            v, c = self.kernels.survey(rows, state, part, packed, self.power)
+            loss, conjugate = loss + v, conjugate + c
+        W = state.V.astype(np.float64)
+        penalty = objective.alpha * float(np.vdot(W, W))
+        b = state.b_ref - self.mean @ W
+        return W, b, loss + penalty, max(-conjugate - penalty, 0.0)
