@@ -176,7 +176,12 @@ def pull(
 
 @compiled
 def survey(
-    rows: Rows, state: State, order: np.ndarray, packed: bool, power: int
+    rows: Rows,
+    state: State,
+    scales: Scales,
+    order: np.ndarray,
+    packed: bool,
+    power: int,
 ) -> tuple[float, float]:
     """Loss at the scores of V and b_ref, and conjugate of A, of some rows.
 
@@ -190,8 +195,9 @@ def survey(
         i = order[place]
         at = place if packed else i
         y, w = rows.y[i], rows.weights[i]
+        tilt = (rows.shifts[i] - scales.mean) * scales.coef
         for j in range(k):
-            s[j] = b_ref[j] - g[j]
+            s[j] = b_ref[j] - g[j] + tilt * r[j]
         for t in range(rows.indptr[at], rows.indptr[at + 1]):
             x, v = rows.data[t], V[rows.indices[t]]
             for j in range(k):
@@ -230,8 +236,8 @@ def hinge_epoch(
     packed: bool,
     power: int,
     gaps: np.ndarray,
-) -> tuple[float, float]:
-    """Visit the rows ``order``; gap and loss as they were met.
+) -> float:
+    """Visit the rows ``order``; their loss, and in ``gaps`` each gap, as they were met.
 
     The CSR arrays of ``rows`` hold all rows or, ``packed``, those of ``order`` alone.
     ``power`` is 1 for the hinge, 2 for its square.
@@ -242,7 +248,7 @@ def hinge_epoch(
     change = np.empty(k, V.dtype)
     cap = np.inf if power == 2 else 1.0
     ridge = 0.5 * (power - 1)
-    all_gap = all_loss = 0.0
+    all_loss = 0.0
     for place in range(len(order)):
         i = order[place]
         at = place if packed else i
@@ -269,7 +275,6 @@ def hinge_epoch(
             slope += abs(min(max(before + rise, 0.0), cap) - before)
             total += before
         all_loss += w * loss
-        all_gap += w * gap
         gaps[i] = w * gap
         if slope == 0:
             continue
@@ -293,7 +298,7 @@ def hinge_epoch(
             x, v = rows.data[t], V[rows.indices[t]]
             for j in range(k):
                 v[j] -= x * change[j]
-    return all_gap, all_loss
+    return all_loss
 
 
 @compiled
@@ -405,13 +410,13 @@ def softmax_epoch(
     packed: bool,
     power: int,
     gaps: np.ndarray,
-) -> tuple[float, float]:
-    """As ``hinge_epoch``; the gap is one to second order in q - softmax(s)."""
+) -> float:
+    """As ``hinge_epoch``; the gaps are so to second order in q - softmax(s)."""
     A, V, r, g, b_ref = state
     k = V.shape[1]
     s, t, q = np.empty(k, V.dtype), np.empty(k), np.empty(k)
     log_q, change = np.empty(k), np.empty(k, V.dtype)
-    gap = loss = 0.0
+    loss = 0.0
     for place in range(len(order)):
         i = order[place]
         y, w = rows.y[i], rows.weights[i]
@@ -431,17 +436,16 @@ def softmax_epoch(
             total += q[j]
         shift = np.log(total)
         loss += w * (shift - log_q[y])
-        row_gap = 0.0
+        gap = 0.0
         h = w * (rows.squares[i] * scales.coef + scales.intercept)
         for j in range(k):
             p = q[j] / total
             off = p - A[i, j]
-            row_gap += off * off / (p + A[i, j] + 1e-300)
+            gap += off * off / (p + A[i, j] + 1e-300)
             t[j] = log_q[j] + h * A[i, j]
             log_q[j] -= shift
             q[j] = p
-        gap += w * row_gap
-        gaps[i] = w * row_gap
+        gaps[i] = w * gap
         probabilities(t, h, log_q, q)
         for j in range(k):
             u = w * (q[j] - A[i, j])
@@ -453,4 +457,4 @@ def softmax_epoch(
             x, v = rows.data[m], V[rows.indices[m]]
             for j in range(k):
                 v[j] -= x * change[j]
-    return gap, loss
+    return loss
