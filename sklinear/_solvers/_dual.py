@@ -18,6 +18,7 @@ from sklinear._variables import Variables, choose_variables
 EPOCHS = 30  # of descent before a cheap Newton step is tried
 DAMPING = 30.0  # of the intercept, in units of alpha / (mean squared norm of the rows)
 CHUNK = 2**22  # products between looks at the keyboard, and numbers of dense rows
+BALANCE = 0.3  # of the objective, what all of a balancing point costs, typically
 WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
 LEFT = 0.3  # of the mean gap: what others leave out has less
 WIDTHS = (1.0, 0.1, 0.01)  # at which a warm start's margins are rounded
@@ -110,7 +111,7 @@ def descend(
         whole = near or last or epoch < 2 or epoch >= due
         if whole:
             due = epoch + WHOLE + epoch // (4 * WHOLE)
-        gap = ascent.epoch(rng, whole)
+        gap = ascent.epoch(rng, whole) + ascent.tighten(monitor.tol)
         near = gap <= enough
         if whole and (near or last):
             W, b, primal, dual = ascent.certified()
@@ -240,6 +241,18 @@ class Ascent:
             square = float(V @ V) + 2 * float(g @ r) + scales.mean * float(r @ r)
             self.primal = loss + self.objective.alpha * square
         return float(self.gaps.sum()) / self.primal
+
+    def tighten(self, tol: float) -> float:
+        """What the intercept's constraint will cost the bound, relative, at a guess.
+
+        Where that is what is left to gain, the proximal term gets weaker.
+        """
+        if not self.objective.fit_intercept:
+            return 0.0
+        cost = BALANCE * balancing_point(self.state.r, self.data.class_masses)[0]
+        if cost > max(float(self.gaps.sum()) / self.primal, tol) / 2:
+            self.scales = self.scales._replace(intercept=1.5 * self.scales.intercept)
+        return cost
 
     def _chunks(self, order: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         """Rows in order, a chunk at a time; dense ones are centred copies."""
