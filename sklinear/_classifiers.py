@@ -50,8 +50,9 @@ class LinearSVMClassifier(LinearClassifier):
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "lbfgs".
     tol : float, default=1e-4
-        "lbfgs" and "dual" stop when the objective is proven to be within ``tol`` of the optimum,
-        relative to the objective; "sgd" when epochs no longer improve it by ``tol``.
+        "lbfgs" and "dual" stop when the objective is proven to be within ``tol`` of the
+        optimum, relative to the objective; "sgd" when epochs no longer improve it by
+        ``tol``.
     max_iter : int, default=1000
         Iterations of "lbfgs" (steps of conjugate gradients count too), epochs of "sgd"
         and "dual".
@@ -190,8 +191,9 @@ class SoftmaxClassifier(LinearClassifier):
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "lbfgs".
     tol : float, default=1e-4
-        "lbfgs" and "dual" stop when the objective is proven to be within ``tol`` of the optimum,
-        relative to the objective; "sgd" when epochs no longer improve it by ``tol``.
+        "lbfgs" and "dual" stop when the objective is proven to be within ``tol`` of the
+        optimum, relative to the objective; "sgd" when epochs no longer improve it by
+        ``tol``.
     max_iter : int, default=1000
         Iterations of "lbfgs" (steps of conjugate gradients count too), epochs of "sgd"
         and "dual".

@@ -55,9 +55,9 @@ def test_numba_is_not_imported_before_it_is_asked_for():
 def kernels():
     """The compiled loops."""
     pytest.importorskip("numba")
-    from sklinear._solvers import _dual_kernels
+    from sklinear._solvers import _dual_blocks
 
-    return _dual_kernels
+    return _dual_blocks
 
 
 def blocks(seed):

@@ -84,9 +84,9 @@ def dual(
 
 def import_kernels() -> Any:
     """The compiled loops, or what to do to have them."""
-    from sklinear._solvers import _dual_kernels
+    from sklinear._solvers import _dual_blocks, _dual_kernels
 
-    if _dual_kernels.numba is None:
+    if _dual_blocks.numba is None:
         raise ImportError(
             "solver='dual' needs numba, which is not installed: "
             'pip install "sklinear[fast]".'
