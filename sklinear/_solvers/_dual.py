@@ -18,6 +18,7 @@ from sklinear._variables import Variables, choose_variables
 EPOCHS = 30  # of descent before a cheap Newton step is tried
 DAMPING = 30.0  # of the intercept, in units of alpha / (mean squared norm of the rows)
 CHUNK = 2**22  # products between looks at the keyboard, and numbers of dense rows
+FRESH = 20  # epochs after which what float32 sums have lost is made up for
 BALANCE = 0.3  # of the objective, what all of a balancing point costs, typically
 WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
 LEFT = 0.3  # of the mean gap: what others leave out has less
@@ -109,6 +110,8 @@ def descend(
     for epoch in range(epochs):
         last = epoch + 1 == epochs or len(monitor.history) + 1 >= monitor.max_iter
         whole = near or last or epoch < 2 or epoch >= due
+        if epoch % FRESH == FRESH - 1:
+            ascent.rebuild()
         if whole:
             due = epoch + WHOLE + epoch // (4 * WHOLE)
         gap = ascent.epoch(rng, whole) + ascent.tighten(monitor.tol)
