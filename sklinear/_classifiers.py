@@ -42,16 +42,20 @@ class LinearSVMClassifier(LinearClassifier):
     class_weight : dict or "balanced", default=None
         Weights of the classes, multiplied with ``sample_weight``; "balanced" gives all
         classes the same total.
-    solver : {"auto", "lbfgs", "sgd"}, default="auto"
+    solver : {"auto", "dual", "lbfgs", "sgd"}, default="auto"
         - "lbfgs": full-batch quasi-Newton with Newton steps at the end; ends with a
           proven bound on the distance from the optimum. Features need no scaling.
+        - "dual": dual coordinate descent, with the same bound; for sparse data with
+          many features. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "lbfgs".
     tol : float, default=1e-4
-        "lbfgs" stops when the objective is proven to be within ``tol`` of the optimum,
-        relative to the objective; "sgd" when epochs no longer improve it by ``tol``.
+        "lbfgs" and "dual" stop when the objective is proven to be within ``tol`` of the
+        optimum, relative to the objective; "sgd" when epochs no longer improve it by
+        ``tol``.
     max_iter : int, default=1000
-        Iterations of "lbfgs" (steps of conjugate gradients count too), epochs of "sgd".
+        Iterations of "lbfgs" (steps of conjugate gradients count too), epochs of "sgd"
+        and "dual".
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an
         epoch would have fewer than 100 steps.
@@ -63,7 +67,7 @@ class LinearSVMClassifier(LinearClassifier):
     warm_start : bool, default=False
         Start from the previous solution; it needs the same classes and features.
     random_state : int, RandomState instance or None, default=None
-        Order of the rows in "sgd".
+        Order of the rows in "sgd" and "dual".
     verbose : int, default=0
         Print a line for each iteration: objective, gap, passes over X and time.
 
@@ -181,16 +185,20 @@ class SoftmaxClassifier(LinearClassifier):
     class_weight : dict or "balanced", default=None
         Weights of the classes, multiplied with ``sample_weight``; "balanced" gives all
         classes the same total.
-    solver : {"auto", "lbfgs", "sgd"}, default="auto"
+    solver : {"auto", "dual", "lbfgs", "sgd"}, default="auto"
         - "lbfgs": full-batch quasi-Newton with Newton steps at the end; ends with a
           proven bound on the distance from the optimum. Features need no scaling.
+        - "dual": dual coordinate descent, with the same bound; for sparse data with
+          many features. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "lbfgs".
     tol : float, default=1e-4
-        "lbfgs" stops when the objective is proven to be within ``tol`` of the optimum,
-        relative to the objective; "sgd" when epochs no longer improve it by ``tol``.
+        "lbfgs" and "dual" stop when the objective is proven to be within ``tol`` of the
+        optimum, relative to the objective; "sgd" when epochs no longer improve it by
+        ``tol``.
     max_iter : int, default=1000
-        Iterations of "lbfgs" (steps of conjugate gradients count too), epochs of "sgd".
+        Iterations of "lbfgs" (steps of conjugate gradients count too), epochs of "sgd"
+        and "dual".
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an
         epoch would have fewer than 100 steps.
@@ -202,7 +210,7 @@ class SoftmaxClassifier(LinearClassifier):
     warm_start : bool, default=False
         Start from the previous solution; it needs the same classes and features.
     random_state : int, RandomState instance or None, default=None
-        Order of the rows in "sgd".
+        Order of the rows in "sgd" and "dual".
     verbose : int, default=0
         Print a line for each iteration: objective, gap, passes over X and time.
 

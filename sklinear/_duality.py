@@ -35,7 +35,7 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
 
 def balanced(objective: Objective, at: Evaluation) -> tuple[float, float, np.ndarray]:
     """t, and of U' = (1 - t) U + t U_z the conjugate sum and X' U' (d, k)."""
-    t, G = _balancing_point(at.residual, objective.data.class_masses)
+    t, G = balancing_point(at.residual, objective.data.class_masses)
     masses, loss = objective.data.class_masses, objective.loss.exact
     cost = float(loss.conjugate(G, np.arange(len(masses))) @ masses)
     sums = objective.data.class_sums - np.outer(objective.variables.mean, masses)
@@ -43,7 +43,7 @@ def balanced(objective: Objective, at: Evaluation) -> tuple[float, float, np.nda
     return t, conjugate, (1 - t) * at.pulled + t * (sums @ G)
 
 
-def _balancing_point(
+def balancing_point(
     residual: np.ndarray, masses: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """t and G (k, k), the score gradient of every sample of a class, that cancel 1' U.

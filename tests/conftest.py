@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 # before numpy is loaded: two BLAS threads on products as small as here are far slower
@@ -31,6 +32,8 @@ LOSSES: dict[str, Any] = {
     "softmax": SoftmaxClassifier,
 }
 SOLVERS = ["lbfgs", "newton"]
+if importlib.util.find_spec("numba"):
+    SOLVERS.append("dual")
 TIGHT = {"alpha": 1e-2, "tol": 1e-10}
 
 
@@ -80,7 +83,9 @@ def solver(request: pytest.FixtureRequest) -> str:
 
 
 def classifier(loss: str, **params: Any) -> Any:
-    """The estimator of a loss, to be fitted."""
+    """The estimator of a loss, to be fitted; where the order is random, seeded."""
+    if params.get("solver") == "dual":
+        params = {"random_state": 0, **params}
     return LOSSES[loss](**params)
 
 

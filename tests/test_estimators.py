@@ -15,6 +15,7 @@ import pytest
 import scipy.sparse
 import sklearn
 import threadpoolctl
+from conftest import SOLVERS as DETERMINISTIC_SOLVERS
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_iris
@@ -38,7 +39,7 @@ MODELS = [
     LinearSVMClassifier(loss="hinge"),
     SoftmaxClassifier(),
 ]
-each_solver = pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+each_solver = pytest.mark.parametrize("solver", [*DETERMINISTIC_SOLVERS, "sgd"])
 
 # coefficients of two fits of one problem: both are polished to rounding by Newton steps
 SAME = {"rtol": 1e-6, "atol": 1e-8}
@@ -95,6 +96,12 @@ DETERMINISTIC = [
     LinearSVMClassifier(loss="hinge", solver="lbfgs"),
     LinearSVMClassifier(loss="squared_hinge", solver="lbfgs"),
 ]
+if "dual" in DETERMINISTIC_SOLVERS:
+    DETERMINISTIC += [
+        LinearSVMClassifier(solver="dual"),
+        LinearSVMClassifier(loss="hinge", solver="dual"),
+        SoftmaxClassifier(solver="dual"),
+    ]
 STOCHASTIC = [
     LinearSVMClassifier(solver="sgd"),
     LinearSVMClassifier(loss="hinge", solver="sgd"),
@@ -160,14 +167,14 @@ def test_check_estimator_passes_with_sgd(estimator, check):
     run_check(estimator, check)
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+@each_solver
 def test_a_weight_is_a_number_of_rows(model, solver, iris):
     X, y = iris
     counts = np.random.RandomState(0).randint(0, 4, len(y))
     model.set_params(solver=solver, random_state=0, alpha=0.1)
     weighted = clone(model).fit(X, y, sample_weight=counts)
     repeated = model.fit(np.repeat(X, counts, axis=0), np.repeat(y, counts))
-    if solver == "lbfgs":
+    if solver != "sgd":
         np.testing.assert_allclose(repeated.coef_, weighted.coef_, **SAME)
     np.testing.assert_allclose(
         objective(repeated, X, y, counts), objective(weighted, X, y, counts), rtol=SGD
@@ -546,8 +553,8 @@ def test_float32_stays_float32(model, solver, iris):
     if hasattr(model, "predict_proba"):
         assert model.predict_proba(X.astype(np.float32)).dtype == np.float32
         assert model.predict_log_proba(X.astype(np.float32)).dtype == np.float32
-    # lbfgs: the gap that both are within
-    rtol = model.tol if solver == "lbfgs" else SGD
+    # but for sgd: the gap that both are within
+    rtol = model.tol if solver != "sgd" else SGD
     np.testing.assert_allclose(objective(model, X, y), objective(double, X, y), rtol)
 
 
@@ -673,8 +680,8 @@ def test_fitted_attributes_tell_how_it_went(model, solver, iris):
     assert isinstance(model.n_iter_, int)
     assert len(model.loss_curve_) == model.n_iter_ <= model.max_iter
     assert np.isfinite(model.loss_curve_).all()
-    assert (solver == "lbfgs") == hasattr(model, "dual_gap_")
-    if solver == "lbfgs":
+    assert (solver != "sgd") == hasattr(model, "dual_gap_")
+    if solver != "sgd":
         assert 0 <= model.dual_gap_ <= model.tol
         assert (np.diff(model.loss_curve_) <= 0).all()
     # its last value is that of the model (of its best epoch), up to rounding
@@ -711,7 +718,7 @@ def test_verbose_prints_one_line_an_iteration(model, solver, iris, capfd):
     assert err == ""
     lines = out.splitlines()
     assert len(lines) == model.n_iter_
-    word = "iteration" if solver == "lbfgs" else "epoch"
+    word = "iteration" if solver != "sgd" else "epoch"
     for number, (line, value) in enumerate(
         zip(lines, model.loss_curve_, strict=True), start=1
     ):

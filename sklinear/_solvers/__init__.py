@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sklinear._solvers._dual import dual
 from sklinear._solvers._lbfgs import lbfgs
 from sklinear._solvers._newton import newton
 from sklinear._solvers._sgd import sgd
@@ -9,4 +10,4 @@ from sklinear._solvers._solution import Options, Progress, Reporter, Solution
 
 __all__ = ["SOLVERS", "Options", "Progress", "Reporter", "Solution"]
 
-SOLVERS = {"lbfgs": lbfgs, "newton": newton, "sgd": sgd}
+SOLVERS = {"lbfgs": lbfgs, "newton": newton, "dual": dual, "sgd": sgd}

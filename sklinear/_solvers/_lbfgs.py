@@ -32,7 +32,7 @@ def lbfgs(
     makes quick progress, then Newton steps. The hinge, which is not smooth, is rounded
     over its margin at first. O(n d k) time an iteration, O((n + d) k) memory.
     """
-    return framed(_solve, _variables, data, loss, alpha, fit_intercept, start, options)
+    return framed(finish, _variables, data, loss, alpha, fit_intercept, start, options)
 
 
 def _variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Variables:
@@ -40,7 +40,7 @@ def _variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Var
     return choose_variables(data, alpha, loss.curvature, fit_intercept)
 
 
-def _solve(objective: Objective, monitor: Monitor) -> None:
+def finish(objective: Objective, monitor: Monitor) -> None:
     """L-BFGS from the monitor's point, and Newton's method from where that ends."""
     params, loss = monitor.params, objective.loss
     assert params is not None

@@ -148,6 +148,12 @@ def _on_samples(
     return params
 
 
+def is_cheap(objective: Objective) -> bool:
+    """Whether Newton steps cost so little that a fit is polished to rounding."""
+    (d1, k), n = objective.shape, len(objective.data.y)
+    return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= CHEAP
+
+
 def refine(
     objective: Objective,
     params: np.ndarray,
@@ -159,8 +165,7 @@ def refine(
 
     In float64, so that what is offered to the monitor is proven.
     """
-    (d1, k), n = objective.shape, len(objective.data.y)
-    polish = n * (d1 * k) ** 2 + (d1 * k) ** 3 <= CHEAP
+    polish = is_cheap(objective)
     if monitor.done and not polish:
         return
     if preconditioner is None:

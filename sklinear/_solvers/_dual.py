@@ -1,0 +1,311 @@
+"""Dual coordinate descent: one row's dual variables at a time, solved exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from sklinear._data import Data
+from sklinear._duality import balancing_point, dual_value
+from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
+from sklinear._objective import Objective
+from sklinear._solvers._lbfgs import finish
+from sklinear._solvers._newton import is_cheap
+from sklinear._solvers._solution import Monitor, Options, Solution
+from sklinear._variables import Variables, choose_variables
+
+EPOCHS = 30  # of descent before a cheap Newton step is tried
+DAMPING = 30.0  # of the intercept, in units of alpha / (mean squared norm of the rows)
+CHUNK = 2**22  # products between looks at the keyboard, and numbers of dense rows
+FRESH = 20  # epochs after which what float32 sums have lost is made up for
+BALANCE = 0.3  # of the objective, what all of a balancing point costs, typically
+WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
+LEFT = 0.3  # of the mean gap: what others leave out has less
+WIDTHS = (1.0, 0.1, 0.01)  # at which a warm start's margins are rounded
+
+
+def dual(
+    data: Data,
+    loss: Loss,
+    alpha: float,
+    fit_intercept: bool,
+    start: tuple[np.ndarray, np.ndarray],
+    options: Options,
+) -> Solution:
+    """Maximise the dual by block coordinate ascent until the gap is at most ``tol``.
+
+    Rows are visited in random order, in most epochs those only that were far from their
+    optimum, each's k dual variables solved exactly (Keerthi et al. 2008; Wang and Scott
+    2021) while W = -X' U / (2 alpha) follows. The intercept is
+    free: an epoch holds it near where it was by a proximal term eps ||b - b_ref||^2,
+    and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). What is
+    so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; so
+    does, for there is no dual, alpha = 0.
+    O(n d k) time an epoch, O((n + d) k) memory.
+    """
+    kernels = import_kernels()
+    monitor = Monitor(options.tol, options.max_iter, len(data.y), options.report)
+    mean = np.zeros(data.X.shape[1])
+    if fit_intercept:
+        for block in data:
+            mean += block.X.T @ block.weights
+    variables = Variables(mean, np.ones_like(mean))
+    objective = Objective(data, loss, alpha, fit_intercept, variables)
+    monitor.split = lambda params: options.widen(*objective.split(params))
+    polish = alpha == 0 or is_cheap(objective)
+    if polish:
+        exact = data.astype(np.float64)
+        scaled = choose_variables(exact, alpha, loss.curvature, fit_intercept)
+        objective = objective.replace(data=exact, variables=scaled)
+    if polish or start[0].any():
+        for point in (objective.join(*start), np.zeros(objective.shape)):
+            at = objective.evaluate(point, conjugate=True)
+            monitor.offer(point, at.primal, dual_value(objective, at))
+    if alpha > 0 and not monitor.done:
+        ascent = Ascent(kernels, data, objective.replace(variables=variables), start)
+        epochs = EPOCHS if polish else options.max_iter
+        descend(ascent, objective, monitor, options.rng, epochs)
+    if polish and not monitor.spent:
+        finish(objective, monitor)
+    assert monitor.params is not None
+    coef, intercept = objective.split(monitor.params)
+    history = [*monitor.history[:-1], monitor.primal]
+    underflow = monitor.primal == 0 and not loss.reaches_zero
+    gap = 1.0 if underflow else monitor.gap
+    return Solution(
+        coef,
+        intercept,
+        monitor.primal,
+        gap,
+        gap <= options.tol,
+        f"after {len(history)} epochs",
+        history,
+    )
+
+
+def import_kernels() -> Any:
+    """The compiled loops, or what to do to have them."""
+    from sklinear._solvers import _dual_blocks, _dual_kernels
+
+    if _dual_blocks.numba is None:
+        raise ImportError(
+            "solver='dual' needs numba, which is not installed: "
+            'pip install "sklinear[fast]".'
+        )
+    return _dual_kernels
+
+
+def descend(
+    ascent: Ascent,
+    objective: Objective,
+    monitor: Monitor,
+    rng: np.random.RandomState,
+    epochs: int,
+) -> None:
+    """Epochs until the gap is proven, or none is left.
+
+    Proofs cost two passes, so they wait for the gap that an epoch meets on its way.
+    """
+    near, due, enough = False, 0, monitor.tol
+    for epoch in range(epochs):
+        last = epoch + 1 == epochs or len(monitor.history) + 1 >= monitor.max_iter
+        whole = near or last or epoch < 2 or epoch >= due
+        if epoch % FRESH == FRESH - 1:
+            ascent.rebuild()
+        if whole:
+            due = epoch + WHOLE + epoch // (4 * WHOLE)
+        gap = ascent.epoch(rng, whole) + ascent.tighten(monitor.tol)
+        near = gap <= enough
+        if whole and (near or last):
+            W, b, primal, dual = ascent.certified()
+            monitor.offer(objective.join(W, b), primal, dual)
+            enough, near = min(0.8 * gap, monitor.tol), False
+            if not monitor.done:
+                ascent.rebuild()
+        monitor.count()
+        if monitor.done or monitor.spent:
+            return
+
+
+class Ascent:
+    """The dual point, the rows as the compiled loops want them, and the intercept."""
+
+    def __init__(
+        self,
+        kernels: Any,
+        data: Data,
+        objective: Objective,
+        start: tuple[np.ndarray, np.ndarray],
+    ):
+        (n, d), k = data.X.shape, data.n_classes
+        self.kernels, self.data, self.objective = kernels, data, objective
+        kinds = {CrossEntropy: 0, Hinge: 1, SquaredHinge: 2}
+        self.power = kinds[type(objective.loss)]
+        self.mean = objective.variables.mean
+        self.counted = np.flatnonzero(data.weights)
+        X = data.X
+        squares, shifts = np.zeros(n), np.zeros(n)
+        csr = np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int64)
+        if data.sparse:
+            indices = X.indices.astype(np.int32, copy=False)
+            csr = X.data, indices, X.indptr.astype(np.int64, copy=False)
+            squares, shifts = kernels.norms(*csr, self.mean)
+        else:
+            for block in data:
+                centred = np.subtract(block.X, self.mean, dtype=np.float64)
+                squares[block.rows] = np.square(centred).sum(axis=1)
+        centre = float(self.mean @ self.mean) if data.sparse else 0.0
+        typical = float(data.weights @ squares) or 1.0
+        alpha = objective.alpha
+        self.scales = kernels.Scales(
+            1 / (2 * alpha),
+            typical / (2 * DAMPING * alpha) if objective.fit_intercept else 0.0,
+            centre,
+        )
+        self.rows = kernels.Rows(
+            *csr,
+            data.y.astype(np.int64, copy=False),
+            data.weights,
+            squares,
+            shifts,
+        )
+        V = np.zeros((d, k), X.dtype if data.sparse else np.float64)
+        self.state = kernels.State(np.zeros((n, k)), V, *np.zeros((3, k)))
+        self.gaps, self.primal = np.zeros(n), np.inf
+        self._start(*start)
+
+    def _start(self, W: np.ndarray, b: np.ndarray) -> None:
+        """The best of zero and the score gradients at a point."""
+        y = self.data.y
+        A, b_ref = self.state.A, self.state.b_ref
+        if self.objective.fit_intercept:
+            b_ref[:] = b + self.mean @ W
+            b_ref -= b_ref.mean()
+        if self.power == 0:
+            A[np.arange(len(y)), y] = 1
+            if self.objective.fit_intercept and not W.any():
+                b_ref[:] = np.log(self.data.class_masses)
+        if not W.any():
+            return
+        loss = self.objective.loss
+        losses = [loss]
+        if isinstance(loss, Hinge):
+            losses = [Hinge(loss.delta, width=width) for width in WIDTHS]
+        best = 0.0
+        params = self.objective.join(W, b)
+        for candidate in losses:
+            objective = self.objective.replace(loss=candidate)
+            scores = objective.push(params)
+            U = [
+                candidate(s, block.y)[1]
+                for s, block in zip(scores, objective.data, strict=True)
+            ]
+            at = objective.evaluate(params, conjugate=True)
+            value = dual_value(objective, at)
+            if value > best:
+                best = value
+                A[:] = np.vstack(U)
+                A[np.arange(len(y)), y] = 0
+                if self.power == 0:
+                    A[np.arange(len(y)), y] = 1 - A.sum(axis=1)
+        if best > 0:
+            self.rebuild()
+            # where the proximal term alone would leave the intercept
+            b_ref += self.state.r * self.scales.intercept
+
+    def rebuild(self) -> None:
+        """V, r and g from the dual variables."""
+        state = self.state
+        state.V[:], state.r[:] = 0, 0
+        for rows, part in self._chunks(self.counted):
+            self.kernels.pull(rows, state, self.scales, part, not self.data.sparse)
+        if self.data.sparse:
+            state.g[:] = self.mean @ state.V
+
+    def epoch(self, rng: np.random.RandomState, whole: bool) -> float:
+        """Visit the rows once, or those that matter; an estimate of the relative gap.
+
+        A row's gap is what its loss and its conjugate differ by from the product of its
+        scores and their gradient: what a visit could gain.
+        """
+        state, scales, packed = self.state, self.scales, not self.data.sparse
+        state.b_ref[:] -= state.r * scales.intercept  # b_ref = b
+        kernels, rows = self.kernels, self.counted
+        visit = kernels.softmax_epoch if self.power == 0 else kernels.hinge_epoch
+        if not whole:
+            gaps = self.gaps[rows]
+            rows = rows[gaps > LEFT * gaps.mean()]
+        loss = 0.0
+        for part_rows, part in self._chunks(rng.permutation(rows)):
+            args = part_rows, state, scales, part, packed, self.power, self.gaps
+            loss += visit(*args)
+        if whole:
+            V, r, g = state.V.ravel(), state.r * scales.coef, state.g
+            square = float(V @ V) + 2 * float(g @ r) + scales.mean * float(r @ r)
+            self.primal = loss + self.objective.alpha * square
+        return float(self.gaps.sum()) / self.primal
+
+    def tighten(self, tol: float) -> float:
+        """What the intercept's constraint will cost the bound, relative, at a guess.
+
+        Where that is what is left to gain, the proximal term gets weaker.
+        """
+        if not self.objective.fit_intercept:
+            return 0.0
+        cost = BALANCE * balancing_point(self.state.r, self.data.class_masses)[0]
+        if cost > max(float(self.gaps.sum()) / self.primal, tol) / 2:
+            self.scales = self.scales._replace(intercept=1.5 * self.scales.intercept)
+        return cost
+
+    def _chunks(self, order: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Rows in order, a chunk at a time; dense ones are centred copies."""
+        (n, d), k = self.data.X.shape, self.data.n_classes
+        if self.data.sparse:
+            step = max(1, CHUNK * 8 * n // max(1, k * len(self.rows.data)))
+            for first in range(0, len(order), step):
+                yield self.rows, order[first : first + step]
+            return
+        step = max(1, min(CHUNK // (k * d), 2**16 // d))
+        indices = np.tile(np.arange(d, dtype=np.int32), min(step, len(order)))
+        indptr = d * np.arange(step + 1)
+        for first in range(0, len(order), step):
+            part = order[first : first + step]
+            X = np.subtract(self.data.X[part], self.mean, dtype=np.float64)
+            yield (
+                self.rows._replace(data=X.ravel(), indices=indices, indptr=indptr),
+                part,
+            )
+
+    def certified(self) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """W and b of the dual point held, the objective there, and a lower bound.
+
+        The bound is that of a point nearby where the intercept's gradient vanishes; V
+        and r are left at it, until they are rebuilt.
+        """
+        state, objective = self.state, self.objective
+        state.b_ref[:] -= state.r * self.scales.intercept
+        loss = conjugate = 0.0
+        for rows, part in self._chunks(self.counted):
+            args = rows, state, self.scales, part, not self.data.sparse, self.power
+            v, c = self.kernels.survey(*args)
+            loss, conjugate = loss + v, conjugate + c
+        W = state.V.astype(np.float64)
+        if self.data.sparse:
+            W += self.scales.coef * np.outer(self.mean, state.r)
+        b = state.b_ref - self.mean @ W
+        primal = loss + objective.alpha * float(np.vdot(W, W))
+        held = state.A
+        if objective.fit_intercept:
+            masses = self.data.class_masses
+            t, G = balancing_point(state.r, masses)
+            cost = objective.loss.conjugate(G, np.arange(len(masses))) @ masses
+            conjugate = (1 - t) * conjugate + t * float(cost)
+            np.fill_diagonal(G, G.diagonal() + 1 if self.power == 0 else 0)
+            self.state = state._replace(A=(1 - t) * held + t * G[self.data.y])
+        self.rebuild()
+        self.state = state
+        V = state.V.astype(np.float64, copy=False)
+        penalty = objective.alpha * float(np.vdot(V, V))
+        return W, b, primal, max(-conjugate - penalty, 0.0)

@@ -1,0 +1,225 @@
+"""Dual coordinate descent: exact blocks, descent alone, numba's absence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.sparse
+from conftest import LOSSES, Problem, classifier, full_params, objective
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import ConvergenceWarning
+
+ABSENT = """
+import sys
+sys.modules["numba"] = None  # as if it were not installed
+from sklinear import SoftmaxClassifier
+X, y = [[0.0], [1.0], [2.0]], [0, 1, 2]
+SoftmaxClassifier().fit(X, y)
+try:
+    SoftmaxClassifier(solver="dual").fit(X, y)
+except ImportError as error:
+    print(error)
+"""
+
+
+def run(code):
+    """What a fresh process prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_without_numba_an_error_says_what_to_install():
+    message = run(ABSENT)
+    assert 'pip install "sklinear[fast]"' in message
+    assert "solver='dual'" in message
+
+
+def test_numba_is_not_imported_before_it_is_asked_for():
+    assert run("import sys, sklinear; print('numba' in sys.modules)") == "False\n"
+
+
+# Blocks -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    """The compiled loops."""
+    pytest.importorskip("numba")
+    from sklinear._solvers import _dual_blocks
+
+    return _dual_blocks
+
+
+def blocks(seed):
+    """Sizes of a block's gradient and curvature over many orders."""
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(2, 40))
+    z = 10 ** rng.uniform(-3, 3) * rng.normal(size=k) + rng.choice([0, 1, 100])
+    if seed % 3 == 0:
+        z = np.round(z)  # ties
+    return z, 10 ** rng.uniform(-6, 6), rng
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(("ridge", "cap"), [(0.0, 1.0), (0.5, np.inf)])
+def test_multipliers_of_a_hinge_block_are_exact(kernels, seed, ridge, cap):
+    z, h, rng = blocks(seed)
+    scale = max(1.0, h)  # z = margin + h (a + sum a) with 0 <= a <= 1
+    z = z * scale / 10
+    found = np.empty(len(z))
+    for guess in (0.0, rng.uniform(0, len(z))):
+        kernels.multipliers(z, h, ridge, cap, guess, found)
+        total = scipy.optimize.brentq(
+            lambda s: np.clip((z - h * s) / (h + ridge), 0, cap).sum() - s,
+            0,
+            np.abs(z).sum() / (h + ridge) + 1,
+            xtol=1e-300,
+            rtol=1e-15,
+            maxiter=1000,
+        )
+        wanted = np.clip((z - h * total) / (h + ridge), 0, cap)
+        # the root is rounded, and h times that to be divided by h again
+        size = np.abs(z).max() / (h + ridge)
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12 * size)
+
+
+def test_a_hinge_block_without_curvature_is_at_its_bounds(kernels):
+    found = np.empty(3)
+    kernels.multipliers(np.array([1.0, -1.0, 0.0]), 0.0, 0.0, 1.0, 0.0, found)
+    np.testing.assert_array_equal(found, [1, 0, 0])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_probabilities_of_a_softmax_block_are_exact(kernels, seed):
+    t, c, rng = blocks(seed)
+    for guess in (t - t.max(), rng.normal(size=len(t)), 300 * rng.normal(size=len(t))):
+        guess = guess - np.log(np.exp(guess - guess.max()).sum()) - guess.max()
+        q = np.exp(guess)
+        kernels.probabilities(t, c, guess, q)
+        assert q.sum() == pytest.approx(1, rel=1e-13)
+        seen = q > 1e-290
+        level = (t - c * q)[seen] - np.log(q[seen])
+        # equal for all classes: but t, c q and log q are rounded
+        size = max(np.abs(t).max(), c, 700)
+        np.testing.assert_allclose(level, level.mean(), rtol=0, atol=1e-10 * size)
+
+
+def test_the_exponential_is_one(kernels):
+    x = np.linspace(-700, 700, 10001)
+    found = np.array([kernels.exponential(value) for value in x])
+    np.testing.assert_allclose(found, np.exp(x), rtol=3e-11)
+    near = abs(x) < 300
+    np.testing.assert_allclose(found[near], np.exp(x[near]), rtol=1e-12)
+
+
+# Sets too large for a polish ----------------------------------------------------------
+
+
+def documents(n, d, k, seed=0):
+    """Rows of a few words each, unit norm, in classes that prefer some words."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(k, size=n)
+    words = np.where(
+        rng.random((n, 12)) < 0.4,
+        (y[:, None] * 7 + rng.integers(20, size=(n, 12))) % d,
+        (d * rng.random((n, 12)) ** 3).astype(int),
+    )
+    rows = np.repeat(np.arange(n), 12)
+    X = scipy.sparse.csr_matrix((np.ones(12 * n), (rows, words.ravel())), (n, d))
+    return X / 4, y
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("kind", ["csr", "csr, 64 bits", "float32", "dense", "weights"])
+def test_descent_alone_finds_the_optimum(kernels, loss, kind, fit_intercept):
+    X, y = documents(400, 300, 12)
+    weights = None
+    if kind == "csr, 64 bits":
+        X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    elif kind == "float32":
+        X = X.astype(np.float32)
+    elif kind == "dense":
+        X = np.asfortranarray(X.toarray() + fit_intercept)
+    elif kind == "weights":
+        weights = np.random.default_rng(1).integers(3, size=400) + 1e-3
+    problem = Problem(X, y, weights)
+    settings = {"alpha": 1e-3, "fit_intercept": fit_intercept}
+    model = classifier(loss, solver="dual", tol=1e-6, **settings).fit(*problem)
+    assert model.dual_gap_ <= 1e-6
+    exact = Problem(X.astype(np.float64), y, weights)
+    other = classifier(loss, tol=1e-5, **settings).fit(*exact)
+    P = objective(other, exact, *full_params(other))
+    # they are within 1e-6 and 1e-5; float32 coefficients move the scores by 1e-7
+    rel = 2e-5
+    assert objective(model, exact, *full_params(model)) == pytest.approx(P, rel=rel)
+
+
+# the hinge's multipliers inside their bounds do not follow from its scores
+@pytest.mark.parametrize("loss", ["squared_hinge", "softmax"])
+def test_a_warm_start_saves_epochs(kernels, loss):
+    X, y = documents(400, 300, 12)
+    model = classifier(loss, solver="dual", alpha=1e-3, warm_start=True).fit(X, y)
+    cold = model.n_iter_
+    model.fit(X, y)
+    assert model.n_iter_ < cold / 2
+
+
+def test_seeds_reproduce_the_order(kernels, loss):
+    X, y = documents(400, 300, 12)
+    coefs = [
+        classifier(loss, solver="dual", random_state=seed).fit(X, y).coef_
+        for seed in (0, 0, np.random.RandomState(0), 1)
+    ]
+    np.testing.assert_array_equal(coefs[1], coefs[0])
+    np.testing.assert_array_equal(coefs[2], coefs[0])
+    assert (coefs[3] != coefs[0]).any()
+
+
+def test_what_descent_cannot_finish_is_a_warning_with_a_valid_bound(kernels, loss):
+    X, y = load_digits(return_X_y=True)
+    model = classifier(loss, solver="dual", alpha=1e-6, max_iter=5)
+    with pytest.warns(ConvergenceWarning, match="raise max_iter"):
+        model.fit(X, y)
+    assert model.n_iter_ == 5
+    found = objective(model, Problem(X, y), *full_params(model))
+    better = classifier(loss, alpha=1e-6, tol=1e-2).fit(X, y)
+    least = objective(better, Problem(X, y), *full_params(better))
+    assert found * (1 - model.dual_gap_) <= least
+
+
+def test_an_interrupt_ends_a_fit(kernels, monkeypatch):
+    from sklinear._solvers import _dual
+
+    epochs = []
+
+    def interrupted(self, rng, whole):
+        epochs.append(None)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        return np.inf
+
+    monkeypatch.setattr(_dual.Ascent, "epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        classifier("softmax", solver="dual").fit(*load_iris(return_X_y=True))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_rows_and_columns_may_be_empty(kernels, loss):
+    X, y = documents(60, 300, 3)
+    X = scipy.sparse.vstack([X, scipy.sparse.csr_matrix((3, 300))], format="csr")
+    y = np.append(y, [0, 1, 2])
+    model = classifier(loss, solver="dual").fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+    empty = np.asarray(X.sum(axis=0)).ravel() == 0
+    assert empty.any()
+    np.testing.assert_array_equal(model.coef_[:, empty], 0)
