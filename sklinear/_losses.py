@@ -68,14 +68,14 @@ class CrossEntropy(Loss):
         self, scores: np.ndarray, y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Values and gradient, both from the shifted scores."""
-        index = np.arange(len(y)), y
         shifted = scores - scores.max(axis=1)[:, None]  # (n, k), <= 0
-        values = -shifted[index]
+        flat, true = _true_entries(shifted, y)
+        values = -flat[true]
         gradient = np.exp(shifted, out=shifted)
         total = gradient.sum(axis=1)  # (n,), >= 1
         values += np.log(total)
         gradient /= total[:, None]
-        gradient[index] -= 1
+        flat[true] -= 1
         return values, gradient
 
     def hessian(
@@ -105,6 +105,17 @@ class CrossEntropy(Loss):
         q[np.arange(len(y)), y] += 1
         np.maximum(q, 0, out=q)  # rounding may leave -1e-17 where q is 0
         return (q * np.log(q, out=np.zeros_like(q), where=q > 0)).sum(axis=1)
+
+
+def _true_entries(array: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A contiguous array (n, k) as a flat view, and where the true classes are in it.
+
+    One index into a view costs a third of two into the array.
+    """
+    n, k = array.shape
+    columns = array.flags.f_contiguous
+    places = y * n + np.arange(n) if columns else np.arange(n) * k + y
+    return array.ravel(order="K"), places
 
 
 class _Margin(Loss):
