@@ -16,6 +16,7 @@ from sklinear._variables import Variables, choose_variables
 WINDOW = 10  # iterations over which progress is judged
 SLOW = 1e-2  # relative decrease in them below which Newton's method takes over
 SLOW_DENSE = 1.0  # the same where a Newton step is one dense solve
+LONGEST_DENSE = 18  # iterations of L-BFGS after which it is taken there anyhow
 
 
 def lbfgs(
@@ -61,7 +62,8 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
     last: tuple[np.ndarray, Evaluation]
     values: list[float] = []
     draft = monitor.detour(monitor.tol, drafting=True)
-    least = SLOW_DENSE if params.size <= LARGEST_DENSE else SLOW
+    dense = params.size <= LARGEST_DENSE
+    least = SLOW_DENSE if dense else SLOW
 
     def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal last
@@ -71,7 +73,7 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
 
     def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
         x = intermediate_result.x
-        if not np.array_equal(x, last[0]):
+        if not (x == last[0]).all():
             value_and_gradient(x)
         params, at = x.reshape(shape), last[1]
         values.append(at.value)
@@ -82,7 +84,8 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
             certify(objective, params, monitor)
         monitor.count()
         slow = len(values) > WINDOW and values[-WINDOW] - at.value < least * at.value
-        if monitor.done or monitor.spent or slow:
+        long = dense and len(values) >= LONGEST_DENSE
+        if monitor.done or monitor.spent or slow or long:
             raise StopIteration
 
     scipy.optimize.minimize(
