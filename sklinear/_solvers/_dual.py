@@ -156,8 +156,8 @@ class Ascent:
             for block in data:
                 centred = np.subtract(block.X, self.mean, dtype=np.float64)
                 squares[block.rows] = np.square(centred).sum(axis=1)
-        centre = float(self.mean @ self.mean) if data.sparse else 0.0
-        typical = float(data.weights @ squares) or 1.0
+        centre = float((self.mean**2).sum()) if data.sparse else 0.0
+        typical = float((data.weights * squares).sum()) or 1.0
         alpha = objective.alpha
         self.scales = kernels.Scales(
             1 / (2 * alpha),
@@ -222,7 +222,7 @@ class Ascent:
         for rows, part in self._chunks(self.counted):
             self.kernels.pull(rows, state, self.scales, part, not self.data.sparse)
         if self.data.sparse:
-            state.g[:] = self.mean @ state.V
+            state.g[:] = self.kernels.moments(state.V, self.mean)[0]
 
     def epoch(self, rng: np.random.RandomState, whole: bool) -> float:
         """Visit the rows once, or those that matter; an estimate of the relative gap.
@@ -242,8 +242,9 @@ class Ascent:
             args = part_rows, state, scales, part, packed, self.power, self.gaps
             loss += visit(*args)
         if whole:
-            V, r, g = state.V.ravel(), state.r * scales.coef, state.g
-            square = float(V @ V) + 2 * float(g @ r) + scales.mean * float(r @ r)
+            _, square = kernels.moments(state.V, self.mean)
+            r, g = state.r * scales.coef, state.g
+            square += (r * (2 * g + scales.mean * r)).sum()
             self.primal = loss + self.objective.alpha * square
         return float(self.gaps.sum()) / self.primal
 
@@ -294,8 +295,9 @@ class Ascent:
         W = state.V.astype(np.float64)
         if self.data.sparse:
             W += self.scales.coef * np.outer(self.mean, state.r)
-        b = state.b_ref - self.mean @ W
-        primal = loss + objective.alpha * float(np.vdot(W, W))
+        centre, square = self.kernels.moments(W, self.mean)
+        b = state.b_ref - centre
+        primal = loss + objective.alpha * square
         held = state.A
         if objective.fit_intercept:
             masses = self.data.class_masses
@@ -306,6 +308,5 @@ class Ascent:
             self.state = state._replace(A=(1 - t) * held + t * G[self.data.y])
         self.rebuild()
         self.state = state
-        V = state.V.astype(np.float64, copy=False)
-        penalty = objective.alpha * float(np.vdot(V, V))
+        penalty = objective.alpha * self.kernels.moments(state.V, self.mean)[1]
         return W, b, primal, max(-conjugate - penalty, 0.0)

@@ -20,8 +20,9 @@ def compiled(function: Callable) -> Any:
     """The function in machine code, which is kept on disk."""
     if numba is None:
         return function
-    # not that there are no NaN, and no infinities
-    fastmath = {"reassoc", "contract", "arcp", "nsz"}
+    # neither that there are no NaN, nor sums in any order: whether arrays lie side by
+    # side would decide which
+    fastmath = {"contract", "arcp", "nsz"}
     return numba.njit(cache=True, error_model="numpy", fastmath=fastmath)(function)
 
 

@@ -77,6 +77,21 @@ def norms(
 
 
 @compiled
+def moments(V: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, float]:
+    """mean' V (k,) and ||V||^2; BLAS would round as the memory happens to lie."""
+    d, k = V.shape
+    g, square = np.zeros(k), 0.0
+    for i in range(d):
+        m, part = mean[i], 0.0
+        for j in range(k):
+            v = np.float64(V[i, j])
+            g[j] += m * v
+            part += v * v
+        square += part
+    return g, square
+
+
+@compiled
 def pull(
     rows: Rows, state: State, scales: Scales, order: np.ndarray, packed: bool
 ) -> None:
