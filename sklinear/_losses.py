@@ -101,7 +101,7 @@ class CrossEntropy(Loss):
         """diag(p) - p p' for each row."""
         p = self(scores, y)[1]
         p[np.arange(len(y)), y] += 1
-        wp = p * weights[:, None]
+        wp = p * weights[:, None].astype(p.dtype)
 
         def product(change: np.ndarray) -> np.ndarray:
             out = wp * change

@@ -25,6 +25,7 @@ class Evaluation(NamedTuple):
     primal: float  # value of the loss itself plus penalty
     coef: np.ndarray  # W (d, k)
     pulled: np.ndarray  # X' U, features centred (d, k); U (n, k) is the score gradient
+    slack: np.ndarray  # the gradient in W, X' U + 2 alpha W (d, k)
     residual: np.ndarray  # 1' U (k,), the gradient in the intercept
     conjugate: float  # sum_i w_i L*(U_i / w_i); nan unless asked for
 
@@ -132,16 +133,28 @@ class Objective:
     ) -> Evaluation:
         """The data's sums with the penalty added, in the solvers' variables."""
         penalty = self.alpha * float(np.vdot(W, W))
-        gradient = self.gradient(W, pulled, residual)
+        slack = 2 * self.alpha * W
+        slack += pulled
         return Evaluation(
-            value + penalty, gradient, primal + penalty, W, pulled, residual, conjugate
+            value + penalty,
+            self._in_params(slack, residual),
+            primal + penalty,
+            W,
+            pulled,
+            slack,
+            residual,
+            conjugate,
         )
 
     def gradient(
         self, W: np.ndarray, pulled: np.ndarray, residual: np.ndarray
     ) -> np.ndarray:
         """Derivative in the params, from W and what was pulled back to it."""
-        gradient = self.variables.transpose(pulled + 2 * self.alpha * W)
+        return self._in_params(pulled + 2 * self.alpha * W, residual)
+
+    def _in_params(self, slack: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        """A gradient in W and the intercept as one in the params."""
+        gradient = self.variables.transpose(slack)
         if not self.fit_intercept:
             return gradient
         return np.concatenate([gradient, residual[None]])

@@ -63,6 +63,16 @@ class Variables:
             return self.factor[:, None] * gradient
         return self.factor.T @ gradient
 
+    def slack(self, gradient: np.ndarray) -> float:
+        """||g||_F^2 of a gradient in the params (d or d + 1, k), as one in W."""
+        d = len(self.factor)
+        if self.factor.ndim == 2:
+            return np.inf  # not worth a solve
+        used = self.factor[:, None] > 0
+        g = gradient[:d]
+        g = np.divide(g, self.factor[:, None], out=np.zeros_like(g), where=used)
+        return float(np.vdot(g, g))
+
     def inverse(self, W: np.ndarray) -> np.ndarray:
         """The V of a W; 0 for features that T leaves out."""
         if self.factor.ndim == 1:

@@ -24,6 +24,7 @@ Precondition = Callable[[np.ndarray], np.ndarray]
 
 LARGEST_BLOCKS = 2**24  # numbers in the inverse blocks of all classes
 LARGEST_BLOCK, LARGEST_SPARSE_BLOCK = 1024, 256  # rows of one
+FEWEST_ROWS = 2048  # behind a block
 ROWS_A_BLOCK = 3  # rows behind a block, in multiples of its size
 FLOOR = 1e-7  # added to a block, relative to its mean curvature: rounding
 
@@ -174,7 +175,7 @@ def _inverse_block(
 ) -> np.ndarray:
     """(d1, d1), from the second derivatives (n,) in one class's score."""
     d1, d = objective.shape[0], objective.data.X.shape[1]
-    chance = chances(importance, ROWS_A_BLOCK * d1)
+    chance = chances(importance, max(ROWS_A_BLOCK * d1, FEWEST_ROWS))
     rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
     H = np.zeros((d1, d1))
     if len(rows):

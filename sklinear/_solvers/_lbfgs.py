@@ -9,7 +9,7 @@ from sklinear._data import Data
 from sklinear._losses import Hinge, Loss
 from sklinear._objective import Evaluation, Objective
 from sklinear._solvers._frame import Start, certify, framed
-from sklinear._solvers._newton import LARGEST_DENSE, refine, smoothed
+from sklinear._solvers._newton import is_dense, refine, smoothed
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import Variables, choose_variables
 
@@ -62,7 +62,7 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
     last: tuple[np.ndarray, Evaluation]
     values: list[float] = []
     draft = monitor.detour(monitor.tol, drafting=True)
-    dense = params.size <= LARGEST_DENSE
+    dense = is_dense(objective)
     least = SLOW_DENSE if dense else SLOW
 
     def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -77,9 +77,8 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
             value_and_gradient(x)
         params, at = x.reshape(shape), last[1]
         values.append(at.value)
-        slack = at.pulled + 2 * alpha * at.coef
         draft.offer(params, at.primal)
-        if float(np.vdot(slack, slack)) < 2 * alpha * monitor.tol * at.primal:
+        if float(np.vdot(at.slack, at.slack)) < 2 * alpha * monitor.tol * at.primal:
             # with an exact intercept the gap is half of what is asked
             certify(objective, params, monitor)
         monitor.count()

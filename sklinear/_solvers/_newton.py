@@ -32,7 +32,10 @@ from sklinear._solvers._solution import Monitor, Options, Solution, Witness
 from sklinear._solvers._steps import State, cg_step, dense_step, line_search, visit_rows
 from sklinear._variables import Variables, choose_variables
 
-LARGEST_DENSE = 800  # params up to which a dense Hessian beats conjugate gradients
+LARGEST_DENSE = 800  # params up to which variables get a factor of their own
+DENSE = (
+    2e8  # operations of a dense Newton step up to which it beats conjugate gradients
+)
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 
@@ -44,6 +47,7 @@ LARGE = 2**22  # numbers in X from which on rows are sampled
 FEWEST_ROWS = 1024  # to centre and scale by
 GROWTH = 4  # of the sample of rows, from one stage to the next
 WARM_WIDTH = 0.5  # of a hinge's rounding near the optimum, in units of delta
+SETTLED = 0.1  # of the gap that is asked for: what a last step may leave
 DRAFT = 1e-2  # gap to which a sample is solved
 
 
@@ -57,7 +61,7 @@ def newton(
 ) -> Solution:
     """Minimise until the duality gap is at most ``tol`` of the objective.
 
-    A step costs a dense Hessian, O(n d^2 k^2), up to LARGEST_DENSE params; beyond them
+    A step costs a dense Hessian, O(n d^2 k^2), where that is little; else
     about as many passes over its rows as conjugate gradients take, preconditioned by
     one block a class. O(n k + k d^2) memory and a sample of the rows.
     """
@@ -88,7 +92,7 @@ def solve(objective: Objective, monitor: Monitor) -> None:
     on_samples = _on_samples(rounded, params, monitor, preconditioner, rng)
     if on_samples is not params:
         params, rounded = on_samples, smoothed(objective, WARM_WIDTH)
-    if params.size > LARGEST_DENSE and data.X.dtype.itemsize < 8:
+    if not is_dense(objective) and data.X.dtype.itemsize < 8:
         draft = monitor.detour(max(monitor.tol / 2, 1e-6), drafting=True)
         single = rounded.replace(data=data.astype(np.float32))
         _, end = _descend(
@@ -125,10 +129,10 @@ def _on_samples(
     data, (d1, k) = objective.data, objective.shape
     rows = np.flatnonzero(data.weights)
     n = len(rows)
-    cost = n * d1 * k * (d1 * k if d1 * k <= LARGEST_DENSE else 100)
+    cost = n * d1 * k * (d1 * k if is_dense(objective) else 100)
     if cost < 1e9:
         return params
-    if params.size > LARGEST_DENSE and data.X.dtype.itemsize < 8:
+    if not is_dense(objective) and data.X.dtype.itemsize < 8:
         data = data.astype(np.float32)
     order = rng.permutation(rows)
     count = n // GROWTH**2
@@ -146,6 +150,12 @@ def _on_samples(
             objective = smoothed(objective, WARM_WIDTH)
         count *= GROWTH
     return params
+
+
+def is_dense(objective: Objective) -> bool:
+    """Whether Newton steps are taken with the Hessian written out."""
+    (d1, k), n = objective.shape, len(objective.data.y)
+    return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE
 
 
 def is_cheap(objective: Objective) -> bool:
@@ -253,9 +263,8 @@ def _distance(objective: Objective, state: State) -> float:
     at, alpha = state.at, objective.alpha
     if alpha == 0:
         return float(np.vdot(at.gradient, at.gradient))
-    slack = at.pulled + 2 * alpha * at.coef
     unbalanced = dual_value(objective, at, balance=False) - state.dual
-    return float(np.vdot(slack, slack)) / (4 * alpha) + max(unbalanced, 0.0)
+    return float(np.vdot(at.slack, at.slack)) / (4 * alpha) + max(unbalanced, 0.0)
 
 
 def _recentre(
@@ -299,7 +308,7 @@ def _step(
     """
     gradient = state.at.gradient
     ridge = RIDGE * min(1.0, float(np.linalg.norm(gradient)))
-    if gradient.size <= LARGEST_DENSE:
+    if is_dense(objective):
         H = whole_hessian(objective, state.scores)
         step, promise = dense_step(objective, state, H.products, ridge), 0.0
         change = objective.push(step)
@@ -310,8 +319,10 @@ def _step(
         H = hessian(objective, state.scores, diagonal, share, preconditioner.rng)
         precondition = preconditioner(objective, diagonal, ridge)
         sampled = H.objective is not objective
+        # the residual that is left, if it is the next gradient, tells the next gap
+        settled = SETTLED * 4 * objective.alpha * monitor.tol * state.at.primal
         step, change, promise = cg_step(
-            H, gradient, precondition, ridge, monitor, preconditioner, sampled
+            H, gradient, precondition, ridge, monitor, preconditioner, sampled, settled
         )
         if H.objective is not objective:
             change = objective.push(step)

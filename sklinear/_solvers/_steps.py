@@ -52,6 +52,7 @@ def cg_step(
     monitor: Monitor,
     preconditioner: Preconditioner,
     sampled: bool,
+    settled: float,
 ) -> tuple[np.ndarray, Arrays, float]:
     """Truncated conjugate gradients (Steihaug 1983).
 
@@ -86,7 +87,7 @@ def cg_step(
         rz, last = float(np.vdot(r, z)), rz
         monitor.count(share)
         preconditioner.worked(H.objective)
-        if rz <= enough or monitor.spent:
+        if rz <= enough or monitor.spent or H.objective.variables.slack(r) <= settled:
             break
         p = z + (rz / last) * p
     return step, change, rz / start
