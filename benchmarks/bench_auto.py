@@ -1,4 +1,4 @@
-"""Which solver is the fastest where, one thread; what ``solver="auto"`` takes beside it.
+"""Which solver is the fastest where, one thread, and what ``solver="auto"`` takes.
 
 Prints a table in Markdown: CPU seconds to a certified gap of 1e-4 of each solver, on
 the shared sets, prepared as their index says. A solver that is four times slower than
@@ -81,7 +81,7 @@ def row(
                 lambda solver=solver: fit(estimator(loss, alpha, solver), part),
                 allowed + 3,
             )
-        except FitError:
+        except (FitError, TimeoutError):
             cells.append(f"> {allowed:.0f}")
             continue
         tag = f" {chosen}" if solver == "auto" else ""

@@ -22,7 +22,7 @@ from sklinear._certificate import certificate
 from sklinear._data import Data, computing_dtype
 from sklinear._losses import Loss
 from sklinear._predictor import LinearPredictor, rows_of
-from sklinear._solvers import SOLVERS, Options, Reporter, Solution
+from sklinear._solvers import SOLVERS, Options, Reporter, Solution, choose
 from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
 
@@ -135,8 +135,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         if self.warm_start and hasattr(self, "coef_"):
             start = self._full_params(classes, X.shape[1])
         loss, alpha, scale, scale_of_objective = self._problem()
-        solver = "lbfgs" if self.solver == "auto" else self.solver
         data = Data(X, labels, weights, len(classes))
+        solver = self.solver
+        if solver == "auto":
+            solver = choose(data, loss, alpha)
 
         def fitted(W: np.ndarray, b: np.ndarray) -> dict[str, Any]:
             """The attributes that prediction needs."""

@@ -42,20 +42,24 @@ class LinearSVMClassifier(LinearClassifier):
     class_weight : dict or "balanced", default=None
         Weights of the classes, multiplied with ``sample_weight``; "balanced" gives all
         classes the same total.
-    solver : {"auto", "dual", "lbfgs", "sgd"}, default="auto"
+    solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         - "lbfgs": full-batch quasi-Newton with Newton steps at the end; ends with a
           proven bound on the distance from the optimum. Features need no scaling.
+        - "newton": Newton's method, at first on a sample of the rows, with the same
+          bound; for large data.
         - "dual": dual coordinate descent, with the same bound; for sparse data with
           many features. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
-        - "auto": "lbfgs".
+        - "auto": "dual" for sparse data with many features and, for the hinges, under
+          a strong penalty, if numba is installed and the data are not small; else
+          "newton" for large data and "lbfgs" for small. ``solver_`` tells.
     tol : float, default=1e-4
-        "lbfgs" and "dual" stop when the objective is proven to be within ``tol`` of the
-        optimum, relative to the objective; "sgd" when epochs no longer improve it by
-        ``tol``.
+        The duality gap relative to the objective at which a fit stops: it is then
+        proven to be within ``tol`` of the optimum. "sgd" stops when epochs no longer
+        improve the objective by ``tol``.
     max_iter : int, default=1000
-        Iterations of "lbfgs" (steps of conjugate gradients count too), epochs of "sgd"
-        and "dual".
+        Iterations of "lbfgs" and "newton" (steps of conjugate gradients count too, those
+        on some of the rows by their share), epochs of "sgd" and "dual".
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an
         epoch would have fewer than 100 steps.
@@ -185,20 +189,24 @@ class SoftmaxClassifier(LinearClassifier):
     class_weight : dict or "balanced", default=None
         Weights of the classes, multiplied with ``sample_weight``; "balanced" gives all
         classes the same total.
-    solver : {"auto", "dual", "lbfgs", "sgd"}, default="auto"
+    solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         - "lbfgs": full-batch quasi-Newton with Newton steps at the end; ends with a
           proven bound on the distance from the optimum. Features need no scaling.
+        - "newton": Newton's method, at first on a sample of the rows, with the same
+          bound; for large data.
         - "dual": dual coordinate descent, with the same bound; for sparse data with
           many features. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
-        - "auto": "lbfgs".
+        - "auto": "dual" for sparse data with many features and, for the hinges, under
+          a strong penalty, if numba is installed and the data are not small; else
+          "newton" for large data and "lbfgs" for small. ``solver_`` tells.
     tol : float, default=1e-4
-        "lbfgs" and "dual" stop when the objective is proven to be within ``tol`` of the
-        optimum, relative to the objective; "sgd" when epochs no longer improve it by
-        ``tol``.
+        The duality gap relative to the objective at which a fit stops: it is then
+        proven to be within ``tol`` of the optimum. "sgd" stops when epochs no longer
+        improve the objective by ``tol``.
     max_iter : int, default=1000
-        Iterations of "lbfgs" (steps of conjugate gradients count too), epochs of "sgd"
-        and "dual".
+        Iterations of "lbfgs" and "newton" (steps of conjugate gradients count too, those
+        on some of the rows by their share), epochs of "sgd" and "dual".
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an
         epoch would have fewer than 100 steps.

@@ -82,6 +82,7 @@ def dual(
         gap <= options.tol,
         f"after {len(history)} epochs",
         history,
+        monitor.witness,
     )
 
 

@@ -1,0 +1,49 @@
+"""Which solver ``solver="auto"`` takes, by what was measured."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+
+from sklinear._data import Data
+from sklinear._losses import CrossEntropy, Hinge, Loss
+
+WIDE = 256  # features of sparse data beyond which Newton's blocks do not fit
+SAMPLE = 1000  # rows that the mean square is estimated from
+# Dual coordinate ascent needs epochs in proportion to ||x||^2 / (alpha n) beyond these.
+EASY_HINGE, EASY_SQUARE = 1.5, 0.1
+# Numbers in X times classes up to which loading compiled code costs more than it saves.
+SMALL, SMALL_WIDE = 2 * 10**6, 2 * 10**5
+LARGE, LARGE_HINGE = 10**7, 2 * 10**6  # the same, from which Newton's samples pay
+
+
+def choose(data: Data, loss: Loss, alpha: float) -> str:
+    """The name of the solver that should be the fastest.
+
+    The dual wherever sparse data are wide, or a strong penalty makes it easy; Newton
+    where the data are large; else L-BFGS and Newton. Without numba there is no dual.
+    """
+    n, d = data.X.shape
+    wide = data.sparse and d > WIDE
+    size = (data.X.nnz if data.sparse else n * d) * data.n_classes
+    hinge = isinstance(loss, Hinge)
+    compiled = importlib.util.find_spec("numba") is not None
+    if compiled and alpha > 0 and size > (SMALL_WIDE if wide else SMALL):
+        if wide:
+            return "dual"
+        easy = EASY_HINGE if hinge else EASY_SQUARE
+        softmax = isinstance(loss, CrossEntropy)
+        if not softmax and _mean_square(data) <= easy * alpha * n:
+            return "dual"
+    large = size > (LARGE_HINGE if hinge else LARGE)
+    return "newton" if large and not wide else "lbfgs"
+
+
+def _mean_square(data: Data) -> float:
+    """Squared distance of the rows from their mean, on average."""
+    n = len(data.y)
+    rows = np.arange(0, n, max(1, n // SAMPLE))
+    X = data.X[rows]
+    X = X.toarray() if data.sparse else X.astype(np.float64)
+    return float(np.square(X - X.mean(axis=0)).sum(axis=1).mean())
