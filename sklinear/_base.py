@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -174,7 +175,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         self.solver_ = solver
         self._stream = Stream()
         if not np.isnan(solution.gap):
-            self.dual_gap_ = solution.gap
+            # of the coefficients as they are stored; P is 0, or there is no bound, if
+            exact = solution.value == 0 or alpha == 0
+            self.dual_gap_ = solution.gap if exact else self._certificate.gap
+            solution = replace(solution, converged=self.dual_gap_ <= self.tol)
         listener.close()
         return solution, listener.stopped
 
@@ -336,7 +340,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         else:
             state = (
                 f"the objective {self.loss_curve_[-1]:.6g} is proven to be within "
-                f"{solution.gap:.1e} of the optimum (relative), not within "
+                f"{self.dual_gap_:.1e} of the optimum (relative), not within "
                 f"tol={self.tol:g}"
             )
             remedy = "raise max_iter, tol or alpha"

@@ -70,6 +70,7 @@ class Certificate(NamedTuple):
     radius: float  # of W*, in Frobenius norm
     centre: np.ndarray  # m (d,)
     drift: np.ndarray  # (k, k): of c*_b - c*_a, 0 without an intercept
+    gap: float  # (P - P*) / P, with what rounding may hide
 
     def scaled(self, scale: float) -> Certificate:
         """For scores that are so many times as large."""
@@ -113,7 +114,7 @@ class _Visit:
     def __init__(self, d: int, k: int, fit_intercept: bool):
         self.primal = self.conjugate = self.inner = 0.0  # sums of w L, w L*, U s
         self.size = 0.0  # sum of |U|
-        self.longest = 0.0  # ||x_i||^2 at most
+        self.lifted = 0.0  # sum of |U_i| ||x_i||
         self.pulled, self.residual = np.zeros((d, k)), np.zeros(k)  # X' U, 1' U
         self.squares = 0.0  # sum of w_i ||x_i||^2
         self.lengths = np.zeros((k, k))  # v to sum of w_i ||move of row i||^2
@@ -131,11 +132,12 @@ class _Visit:
         self.conjugate += float(loss.conjugate(gradient, block.y) @ block.weights)
         U = gradient * weights
         self.inner += float(np.vdot(U, scores))
-        self.size += float(np.abs(U).sum())
+        sizes = np.abs(U).sum(axis=1)
+        self.size += float(sizes.sum())
         self.pulled += block.X.T @ U
         self.residual += U.sum(axis=0)
         squares = row_norms(block.X, squared=True)
-        self.longest = max(self.longest, float(squares.max()))
+        self.lifted += float(sizes @ np.sqrt(squares))
         self.squares += float(squares @ block.weights)
 
     def add_leeway(self, block: Block, leeway: np.ndarray) -> None:
@@ -173,11 +175,11 @@ def certificate(
 ) -> Certificate:
     """What is proven of the optimum, from one pass in float64.
 
-    ``dual`` and ``value`` are the solver's bounds of the optimum; ``U`` (n, k) are the
-    weighted score gradients of its dual point, where it has one. O(n d k) time, half a
-    pass more with an intercept; O(d k + k^2) memory, and up to LARGEST_SUMS numbers.
+    ``dual`` and ``value`` are the solver's bounds of the optimum, made in float64;
+    ``U`` (n, k) are the weighted score gradients of its dual point, where it has one.
+    O(n d k) time, half a pass more with an intercept; O(d k + k^2) memory, and up to
+    LARGEST_SUMS numbers.
     """
-    proven = data.dtype == np.float64  # the solver's, to rounding
     data = data.astype(np.float64)
     d, k = W.shape
     mean = np.zeros(d)
@@ -185,7 +187,7 @@ def certificate(
         for block in data:
             mean += block.X.T @ block.weights
     if alpha == 0:
-        return Certificate(np.inf, mean, np.full((k, k), np.inf))
+        return Certificate(np.inf, mean, np.full((k, k), np.inf), 1.0)
     reach = 1.0
     if isinstance(loss, SquaredHinge):  # about a move that matters, or 1 % of a margin
         reach = min(1.0, np.sqrt(max(value - dual, 1e-4 * value)))
@@ -202,8 +204,8 @@ def certificate(
             visit.rows -= mean[:, None] * visit.edges[:, None, :]
     penalty = alpha * float(np.vdot(W, W))
     primal = visit.primal + penalty
-    rounding = np.sqrt(visit.longest) * float(np.linalg.norm(W)) + np.abs(b).max()
-    rounding = visit.size * rounding + primal + abs(visit.conjugate)
+    rounding = visit.lifted * float(np.linalg.norm(W)) + visit.size * np.abs(b).max()
+    rounding += primal + abs(visit.conjugate)
     rounding = 8 * EPS * float(rounding)
 
     variables = Variables(mean, np.ones(d))
@@ -216,7 +218,7 @@ def certificate(
         share, conjugate, pulled = balanced(objective, at)
     gap = primal + conjugate + float(np.vdot(pulled, pulled)) / (4 * alpha)
     gap = max(gap, 0.0) + rounding
-    best = min(gap, max(primal - dual, 0.0) + rounding) if proven else gap
+    best = min(gap, max(primal - dual, 0.0) + rounding)
     drift = np.zeros((k, k))
     if fit_intercept:
         doubled = 2 if isinstance(loss, Hinge) else 1
@@ -233,7 +235,9 @@ def certificate(
             drift = np.minimum(drift, graph.drift(gap, slack, z=z, room=room))
             best = min(best, gap)
     with np.errstate(over="ignore"):
-        return Certificate(float(np.sqrt(best / alpha)), mean, drift)
+        radius = float(np.sqrt(best / alpha))
+        relative = float(best / primal) if primal > 0 else 1.0
+        return Certificate(radius, mean, drift, min(relative, 1.0))
 
 
 def _gradient(

@@ -58,8 +58,8 @@ class LinearSVMClassifier(LinearClassifier):
         proven to be within ``tol`` of the optimum. "sgd" stops when epochs no longer
         improve the objective by ``tol``.
     max_iter : int, default=1000
-        Iterations of "lbfgs" and "newton" (steps of conjugate gradients count too, those
-        on some of the rows by their share), epochs of "sgd" and "dual".
+        Iterations of "lbfgs" and "newton" (steps of conjugate gradients count too,
+        those on some of the rows by their share), epochs of "sgd" and "dual".
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an
         epoch would have fewer than 100 steps.
@@ -205,8 +205,8 @@ class SoftmaxClassifier(LinearClassifier):
         proven to be within ``tol`` of the optimum. "sgd" stops when epochs no longer
         improve the objective by ``tol``.
     max_iter : int, default=1000
-        Iterations of "lbfgs" and "newton" (steps of conjugate gradients count too, those
-        on some of the rows by their share), epochs of "sgd" and "dual".
+        Iterations of "lbfgs" and "newton" (steps of conjugate gradients count too,
+        those on some of the rows by their share), epochs of "sgd" and "dual".
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an
         epoch would have fewer than 100 steps.

@@ -24,7 +24,7 @@ EXACT = 1e-12
 
 def bounds(model):
     """radius, drift and centred params of a fitted model, in its own scores."""
-    radius, centre, drift = model._certificate
+    radius, centre, drift, _ = model._certificate
     W, b = full_params(model)
     return radius, drift, W, b + centre @ W
 

@@ -23,9 +23,10 @@ Arrays = list[np.ndarray]  # (m, k), one a block
 Precondition = Callable[[np.ndarray], np.ndarray]
 
 LARGEST_BLOCKS = 2**24  # numbers in the inverse blocks of all classes
-LARGEST_BLOCK, LARGEST_SPARSE_BLOCK = 1024, 256  # rows of one
+LARGEST_BLOCK, LARGEST_SPARSE_BLOCK = 1024, 512  # rows of one
 FEWEST_ROWS = 2048  # behind a block
 ROWS_A_BLOCK = 3  # rows behind a block, in multiples of its size
+LARGE = 2**20  # numbers in X from which on rows are sampled
 FLOOR = 1e-7  # added to a block, relative to its mean curvature: rounding
 
 
@@ -72,11 +73,12 @@ def hessian(
 ) -> Hessian:
     """From a share of the rows, or from all of them where that takes less."""
     data = objective.data
+    values = data.X.nnz if data.sparse else data.X.shape[0] * data.X.shape[1]
+    if values < LARGE:
+        return whole_hessian(objective, scores)
     chance = chances(diagonal.sum(axis=1), share * len(data.y))
-    X = data.X
-    bytes_a_row = X.dtype.itemsize * X.shape[1] if not data.sparse else 0
-    copied = float(chance.sum()) * bytes_a_row
-    if chance.mean() > 0.5 or copied > 1.1 * X.shape[0] * X.shape[1]:
+    copied = chance.mean() * values * data.dtype.itemsize
+    if chance.mean() > 0.5 or copied > 1.1 * values:  # a byte for each value of X
         return whole_hessian(objective, scores)
     rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
     if not len(rows):

@@ -43,7 +43,7 @@ INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 INNER_BLIND = 0.01  # the same while no lower bound is known
 CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
 FIRST_SHARE = 0.25  # of the rows, in the first Hessians of large data
-LARGE = 2**22  # numbers in X from which on rows are sampled
+LARGE = 2**22  # numbers in X from which on first Hessians are rough
 FEWEST_ROWS = 1024  # to centre and scale by
 GROWTH = 4  # of the sample of rows, from one stage to the next
 WARM_WIDTH = 0.5  # of a hinge's rounding near the optimum, in units of delta
@@ -92,7 +92,7 @@ def solve(objective: Objective, monitor: Monitor) -> None:
     on_samples = _on_samples(rounded, params, monitor, preconditioner, rng)
     if on_samples is not params:
         params, rounded = on_samples, smoothed(objective, WARM_WIDTH)
-    if not is_dense(objective) and data.X.dtype.itemsize < 8:
+    if not is_dense(objective) and data.dtype == np.float32:
         draft = monitor.detour(max(monitor.tol / 2, 1e-6), drafting=True)
         single = rounded.replace(data=data.astype(np.float32))
         _, end = _descend(
@@ -132,7 +132,7 @@ def _on_samples(
     cost = n * d1 * k * (d1 * k if is_dense(objective) else 100)
     if cost < 1e9:
         return params
-    if not is_dense(objective) and data.X.dtype.itemsize < 8:
+    if not is_dense(objective) and data.dtype == np.float32:
         data = data.astype(np.float32)
     order = rng.permutation(rows)
     count = n // GROWTH**2

@@ -87,7 +87,9 @@ def cg_step(
         rz, last = float(np.vdot(r, z)), rz
         monitor.count(share)
         preconditioner.worked(H.objective)
-        if rz <= enough or monitor.spent or H.objective.variables.slack(r) <= settled:
+        if rz <= enough or monitor.spent:
+            break
+        if rz <= 0.1 * start and H.objective.variables.slack(r) <= settled:
             break
         p = z + (rz / last) * p
     return step, change, rz / start
