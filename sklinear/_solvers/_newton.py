@@ -33,12 +33,9 @@ from sklinear._solvers._steps import State, cg_step, dense_step, line_search, vi
 from sklinear._variables import Variables, choose_variables
 
 LARGEST_DENSE = 800  # params up to which variables get a factor of their own
-DENSE = (
-    2e8  # operations of a dense Newton step up to which it beats conjugate gradients
-)
+DENSE = 1.2e9  # operations of a dense Newton step, beyond which CG is quicker
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
-
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 INNER_BLIND = 0.01  # the same while no lower bound is known
 CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
