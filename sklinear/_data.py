@@ -69,7 +69,7 @@ class Data:
         self.X = X.astype(self.dtype, copy=False) if self.sparse else X
         self.y, self.weights, self.n_classes = y, weights, n_classes
         self.tally = Tally() if tally is None else tally
-        self._casts = {self.dtype: self}
+        self._casts: dict[Any, Data] = {}  # not itself: a cycle would keep X alive
 
     def __iter__(self) -> Iterator[Block]:
         for view, rows in self._views:
@@ -121,11 +121,14 @@ class Data:
 
     def astype(self, dtype: Any) -> Data:
         """The same data, with products computed in another precision."""
-        if np.dtype(dtype) not in self._casts:
-            cast = Data(self.X, self.y, self.weights, self.n_classes, dtype, self.tally)
-            cast._casts = self._casts
-            cast._casts[cast.dtype] = cast
-        return self._casts[np.dtype(dtype)]
+        dtype = computing_dtype(dtype)
+        if dtype == self.dtype:
+            return self
+        if dtype not in self._casts:
+            self._casts[dtype] = Data(
+                self.X, self.y, self.weights, self.n_classes, dtype, self.tally
+            )
+        return self._casts[dtype]
 
 
 def _csr_rows(X: Any, rows: slice) -> Any:

@@ -15,7 +15,8 @@ SAMPLE = 1000  # rows that the mean square is estimated from
 EASY_HINGE, EASY_SQUARE = 1.5, 0.1
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_WIDE = 2 * 10**6, 2 * 10**5
-LARGE, LARGE_HINGE = 10**7, 2 * 10**6  # the same, from which Newton's samples pay
+TALL = 20  # rows a feature from which a sample of them tells enough
+LARGE, LARGE_HINGE = 10**7, 2 * 10**6  # the same
 
 
 def choose(data: Data, loss: Loss, alpha: float) -> str:
@@ -36,7 +37,7 @@ def choose(data: Data, loss: Loss, alpha: float) -> str:
         softmax = isinstance(loss, CrossEntropy)
         if not softmax and _mean_square(data) <= easy * alpha * n:
             return "dual"
-    large = size > (LARGE_HINGE if hinge else LARGE)
+    large = size > (LARGE_HINGE if hinge else LARGE) and n > TALL * d
     return "newton" if large and not wide else "lbfgs"
 
 

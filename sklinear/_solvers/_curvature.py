@@ -157,9 +157,10 @@ def inverse_of_blocks(
     alike = float(np.ptp(diagonal, axis=1).max()) <= 1e-6 * float(diagonal.max())
     if alike:
         columns = columns[:1]
-    blocks = [_inverse_block(objective, column, ridge, rng) for column in columns]
-    inverse = np.stack(blocks)
-    cost = len(blocks) * 2.0 * (ROWS_A_BLOCK + 1) * d1**3
+    inverse = np.empty((len(columns), d1, d1), objective.data.dtype)
+    for j, column in enumerate(columns):
+        inverse[j] = _inverse_block(objective, column, ridge, rng)
+    cost = len(columns) * 2.0 * (ROWS_A_BLOCK + 1) * d1**3
 
     def apply(r: np.ndarray) -> np.ndarray:
         columns = r.T.astype(inverse.dtype)[:, :, None]
