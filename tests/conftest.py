@@ -21,7 +21,7 @@ from sklearn.datasets import load_iris, load_wine, make_blobs
 
 from sklinear import LinearSVMClassifier, SoftmaxClassifier, reference
 
-settings.register_profile("sklinear", deadline=None, derandomize=True, max_examples=15)
+settings.register_profile("sklinear", deadline=None, derandomize=True, max_examples=10)
 settings.load_profile("sklinear")
 
 # A new loss or solver joins all laws by one entry here. The solvers are the

@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
-few = settings(max_examples=12)  # each of them two fits
+few = settings(max_examples=8)  # each of them two fits
 # of random problems a class may hold 1e-6 of all weight; the certificate makes up for
 # the rounding of the intercept's gradient in proportion to the inverse of that
 RANDOM = {"tol": 1e-8}
