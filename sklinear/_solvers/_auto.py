@@ -16,7 +16,7 @@ EASY_HINGE, EASY_SQUARE = 1.5, 0.1
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_WIDE = 2 * 10**6, 2 * 10**5
 TALL = 20  # rows a feature from which a sample of them tells enough
-LARGE, LARGE_HINGE = 10**7, 2 * 10**6  # the same
+LARGE, LARGE_HINGE = 10**7, 2 * 10**6  # the same, from which Newton pays
 
 
 def choose(data: Data, loss: Loss, alpha: float) -> str:

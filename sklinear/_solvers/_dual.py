@@ -11,6 +11,7 @@ from sklinear._data import Data
 from sklinear._duality import balancing_point, dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
+from sklinear._solvers._frame import concluded
 from sklinear._solvers._lbfgs import finish
 from sklinear._solvers._newton import is_cheap
 from sklinear._solvers._solution import Monitor, Options, Solution
@@ -69,21 +70,7 @@ def dual(
         descend(ascent, objective, monitor, options.rng, epochs)
     if polish and not monitor.spent:
         finish(objective, monitor)
-    assert monitor.params is not None
-    coef, intercept = objective.split(monitor.params)
-    history = [*monitor.history[:-1], monitor.primal]
-    underflow = monitor.primal == 0 and not loss.reaches_zero
-    gap = 1.0 if underflow else monitor.gap
-    return Solution(
-        coef,
-        intercept,
-        monitor.primal,
-        gap,
-        gap <= options.tol,
-        f"after {len(history)} epochs",
-        history,
-        monitor.witness,
-    )
+    return concluded(objective, monitor, "epochs")
 
 
 def import_kernels() -> Any:

@@ -64,19 +64,24 @@ def framed(
             monitor.dual, monitor.witness = dual, found.witness
     if not (monitor.done or monitor.spent):
         solve(objective, monitor)
+    return concluded(objective, monitor, "iterations")
+
+
+def concluded(objective: Objective, monitor: Monitor, unit: str) -> Solution:
+    """The facts about the monitor's best point."""
     assert monitor.params is not None
     coef, intercept = objective.split(monitor.params)
     # an iteration is counted before its end is evaluated, and there may be none
     history = [*monitor.history[:-1], monitor.primal]
-    underflow = monitor.primal == 0 and not loss.reaches_zero
+    underflow = monitor.primal == 0 and not objective.loss.reaches_zero
     gap = 1.0 if underflow else monitor.gap
     return Solution(
         coef,
         intercept,
         monitor.primal,
         gap,
-        gap <= options.tol,
-        f"after {len(history)} iterations",
+        gap <= monitor.tol,
+        f"after {len(history)} {unit}",
         history,
         monitor.witness,
     )
