@@ -119,11 +119,13 @@ class Preconditioner:
         self.stale = True
         self._apply: Precondition | None = None
         self._cost = self._work = 0.0
+        self.last = 0.0  # operations of the last step's conjugate gradients
 
     def __call__(
         self, objective: Objective, diagonal: np.ndarray, ridge: float
     ) -> Precondition:
         """The one at hand, or a new one."""
+        self.last = 0.0
         if self._apply is None or self.stale or self._work >= self._cost:
             self._apply, self._cost = inverse_of_blocks(
                 objective, diagonal, ridge, self.rng
@@ -134,7 +136,9 @@ class Preconditioner:
     def worked(self, objective: Objective) -> None:
         """One product with the Hessian of some rows was taken with it."""
         d1, k = objective.shape
-        self._work += k * d1 * (4.0 * len(objective.data.y) + 2.0 * d1)
+        work = k * d1 * (4.0 * len(objective.data.y) + 2.0 * d1)
+        self._work += work
+        self.last += work
 
 
 def inverse_of_blocks(

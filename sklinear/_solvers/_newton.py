@@ -18,7 +18,7 @@ import numpy as np
 
 from sklinear._data import Data
 from sklinear._duality import dual_value
-from sklinear._losses import Hinge, Loss
+from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._objective import Objective
 from sklinear._solvers._curvature import (
     Arrays,
@@ -34,6 +34,9 @@ from sklinear._variables import Variables, choose_variables
 
 LARGEST_DENSE = 800  # params up to which variables get a factor of their own
 DENSE = 1.2e9  # operations of a dense Newton step, beyond which CG is quicker
+LARGEST_ACTIVE = 4096  # params up to which active margins may be written out
+SKINNY = 1.5  # times as long an operation takes in a product with few columns
+LAST_RESORT = 5e9  # operations of a dense step when half of the iterations are gone
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
@@ -153,6 +156,18 @@ def is_dense(objective: Objective) -> bool:
     """Whether Newton steps are taken with the Hessian written out."""
     (d1, k), n = objective.shape, len(objective.data.y)
     return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE
+
+
+def _dense_cost(objective: Objective, state: State) -> float:
+    """Operations of a dense Newton step where only active margins count."""
+    d1, k = objective.shape
+    if d1 * k > LARGEST_ACTIVE or isinstance(objective.loss, CrossEntropy):
+        return np.inf
+    active = sum(
+        np.count_nonzero(objective.loss.rows(block.rows).diagonal(s, block.y))
+        for block, s in zip(objective.data, state.scores, strict=True)
+    )
+    return 3.0 * active * d1**2 + (d1 * k) ** 3 / 3
 
 
 def is_cheap(objective: Objective) -> bool:
@@ -305,7 +320,10 @@ def _step(
     """
     gradient = state.at.gradient
     ridge = RIDGE * min(1.0, float(np.linalg.norm(gradient)))
-    if is_dense(objective):
+    tried = SKINNY * preconditioner.last  # what conjugate gradients took
+    if 2 * len(monitor.history) > monitor.max_iter:
+        tried = LAST_RESORT
+    if is_dense(objective) or tried > _dense_cost(objective, state):
         H = whole_hessian(objective, state.scores)
         step, promise = dense_step(objective, state, H.products, ridge), 0.0
         change = objective.push(step)
