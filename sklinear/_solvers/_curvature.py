@@ -133,6 +133,11 @@ class Preconditioner:
             self._work, self.stale = 0.0, False
         return self._apply
 
+    def adopt(self, inverse: np.ndarray) -> None:
+        """Blocks (k, d1, d1) that were inverted elsewhere."""
+        self._apply, self._cost = _blockwise(inverse), _cost(inverse)
+        self._work, self.stale = 0.0, False
+
     def worked(self, objective: Objective) -> None:
         """One product with the Hessian of some rows was taken with it."""
         d1, k = objective.shape
@@ -164,14 +169,23 @@ def inverse_of_blocks(
     inverse = np.empty((len(columns), d1, d1), objective.data.dtype)
     for j, column in enumerate(columns):
         inverse[j] = _inverse_block(objective, column, ridge, rng)
-    cost = len(columns) * 2.0 * (ROWS_A_BLOCK + 1) * d1**3
+    return _blockwise(inverse), _cost(inverse)
+
+
+def _cost(inverse: np.ndarray) -> float:
+    """Operations that inverse blocks (k, d1, d1) take to build, or nearly so."""
+    return len(inverse) * 2.0 * (ROWS_A_BLOCK + 1) * inverse.shape[1] ** 3
+
+
+def _blockwise(inverse: np.ndarray) -> Precondition:
+    """The product with inverse blocks (k, d1, d1), one a class or one for all."""
 
     def apply(r: np.ndarray) -> np.ndarray:
         columns = r.T.astype(inverse.dtype)[:, :, None]
         z = (inverse @ columns)[:, :, 0].T.astype(np.float64)
         return z - z.mean(axis=1)[:, None]
 
-    return apply, cost
+    return apply
 
 
 def _inverse_block(
@@ -192,9 +206,13 @@ def _inverse_block(
             Z *= np.sqrt(block.weights)[:, None].astype(Z.dtype)
             H += Z.T @ Z
     H[:d, :d] += 2 * objective.alpha * objective.variables.gram
+    return inverse_of(H, ridge, objective.data.dtype)
+
+
+def inverse_of(H: np.ndarray, ridge: float, dtype: np.dtype) -> np.ndarray:
+    """The inverse, in some precision, of a symmetric H that is overwritten."""
     on_diagonal = np.einsum("ii->i", H)
     on_diagonal += ridge + FLOOR * on_diagonal.mean()
-    dtype = objective.data.dtype
     potrf, potri = get_lapack_funcs(("potrf", "potri"), dtype=dtype)
     while True:
         factor, failed = potrf(H.astype(dtype), lower=True, overwrite_a=True)

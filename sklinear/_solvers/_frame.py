@@ -95,19 +95,23 @@ def certify(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:
 
 
 def _offer_priors(objective: Objective, monitor: Monitor) -> None:
-    """W = 0 and the intercept that the classes' masses suggest: X need not be read."""
+    """The value where W = 0: X need not be read."""
     data = objective.data
-    params = np.zeros(objective.shape)
-    intercept = np.zeros(data.n_classes)
-    if objective.fit_intercept:
-        intercept = objective.loss.prior(data.class_masses)
-        params[-1] = intercept
-    value = 0.0
+    params, value = from_priors(objective), 0.0
+    intercept = params[-1] if objective.fit_intercept else np.zeros(data.n_classes)
     for block in data:
         scores = np.empty((len(block.y), data.n_classes), order="F")
         scores[:] = intercept
         value += objective.rows(block, scores)[1]
     monitor.offer(params, value)
+
+
+def from_priors(objective: Objective) -> np.ndarray:
+    """Params with W = 0 and the intercept that the classes' masses suggest."""
+    params = np.zeros(objective.shape)
+    if objective.fit_intercept:
+        params[-1] = objective.loss.prior(objective.data.class_masses)
+    return params
 
 
 def _transferred(objective: Objective, witness: Witness) -> float:

@@ -1,0 +1,146 @@
+"""All cells of a cross-validation as one problem: losses, alphas and folds.
+
+A fold is the same rows with other weights. Alphas go from strong to weak, each starting
+where the last one ended, and all folds go through X together (``_batch``). What that
+leaves is finished, and all of it proven, one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from sklinear._data import Data
+from sklinear._losses import Hinge, Loss
+from sklinear._objective import Objective
+from sklinear._solvers._auto import choose
+from sklinear._solvers._batch import Batch, Descent
+from sklinear._solvers._curvature import Preconditioner
+from sklinear._solvers._dual import dual
+from sklinear._solvers._frame import certify, concluded, from_priors
+from sklinear._solvers._lbfgs import lbfgs
+from sklinear._solvers._newton import newton, refine
+from sklinear._solvers._rows import RowSpace
+from sklinear._solvers._sgd import sgd
+from sklinear._solvers._solution import Monitor, Options, Solution
+from sklinear._variables import LARGEST_FACTOR, choose_variables
+
+Problem = tuple[Loss, float]  # with delta = 1, and its alpha
+SOLVERS = {"lbfgs": lbfgs, "newton": newton, "dual": dual, "sgd": sgd}
+
+
+def solve_grid(
+    data: Data,
+    problems: list[Problem],
+    folds: list[np.ndarray],
+    fit_intercept: bool,
+    solver: str,
+    options: Options,
+) -> Iterator[tuple[int, int, Solution]]:
+    """Solutions of every problem on every fold, each as soon as it is found.
+
+    A fold is its weights (n,), which add up to 1. Yields the places of problem and
+    fold, and the solution.
+    """
+    losses = {type(loss): loss for loss, _ in problems}
+    for kind, loss in losses.items():
+        own = [i for i, (other, _) in enumerate(problems) if type(other) is kind]
+        own.sort(key=lambda i: -problems[i][1])
+        alphas = [problems[i][1] for i in own]
+        if _together(data, loss, alphas, solver):
+            path = _path(data, loss, alphas, folds, fit_intercept, options)
+        else:
+            path = _cells(data, loss, alphas, folds, fit_intercept, solver, options)
+        for place, fold, solution in path:
+            yield own[place], fold, solution
+
+
+def _together(data: Data, loss: Loss, alphas: list[float], solver: str) -> bool:
+    """Whether folds go through X together.
+
+    The hinge is not smooth, and one by one it is quicker.
+    """
+    smooth = not isinstance(loss, Hinge)
+    return solver == "auto" and smooth and not data.sparse and alphas[-1] > 0
+
+
+def _cells(
+    data: Data,
+    loss: Loss,
+    alphas: list[float],
+    folds: list[np.ndarray],
+    fit_intercept: bool,
+    solver: str,
+    options: Options,
+) -> Iterator[tuple[int, int, Solution]]:
+    """One by one, each from the end of the one with the next stronger alpha."""
+    d, k = data.X.shape[1], data.n_classes
+    for fold, weights in enumerate(folds):
+        part = Data(data.X, data.y, weights, k, data.dtype, data.tally)
+        start = np.zeros((d, k)), np.zeros(k)
+        for place, alpha in enumerate(alphas):
+            name = choose(part, loss, alpha) if solver == "auto" else solver
+            found = SOLVERS[name](part, loss, alpha, fit_intercept, start, options)
+            start = found.coef, found.intercept
+            yield place, fold, found
+
+
+def _path(
+    data: Data,
+    loss: Loss,
+    alphas: list[float],
+    folds: list[np.ndarray],
+    fit_intercept: bool,
+    options: Options,
+) -> Iterator[tuple[int, int, Solution]]:
+    """Folds together, alphas one after the other, until most folds need more.
+
+    Where classes are separated and alpha is weak, few rows matter, and other ones in
+    each fold: then no preconditioner fits all.
+    """
+    n, d = data.X.shape
+    k, weights = data.n_classes, np.column_stack(folds)
+    widen = options.widen
+    mean = Data(data.X, data.y, weights.mean(axis=1), k, data.dtype, data.tally)
+    if n < d and n <= LARGEST_FACTOR:
+        space = RowSpace.of(mean, fit_intercept)
+        mean, widen = space.data, space.widen
+    parts = [Data(mean.X, data.y, fold, k, mean.dtype, mean.tally) for fold in folds]
+    variables = choose_variables(mean, 0.0, loss.curvature, fit_intercept, True)
+    batch = Batch(mean, loss, weights, fit_intercept, variables)
+    objectives = [
+        Objective(p, loss, alphas[0], fit_intercept, variables) for p in parts
+    ]
+    descent = Descent(batch, np.stack([from_priors(o) for o in objectives], axis=1))
+    alone = False
+    for place, alpha in enumerate(alphas):
+        if not alone:
+            alone = descent.run(alpha, options.tol / 2).mean() < 0.5
+        for fold, objective in enumerate(objectives):
+            params = descent.params[:, fold]
+            if alone:
+                solve = SOLVERS[choose(parts[fold], loss, alpha)]
+                start = objective.split(params)
+                found = solve(parts[fold], loss, alpha, fit_intercept, start, options)
+            else:
+                objective = objective.replace(alpha=alpha)
+                found = _finished(objective, params, descent.inverse, options)
+            descent.params[:, fold] = objective.join(found.coef, found.intercept)
+            coef, intercept = widen(found.coef, found.intercept)
+            yield place, fold, replace(found, coef=coef, intercept=intercept)
+
+
+def _finished(
+    objective: Objective, params: np.ndarray, inverse: np.ndarray, options: Options
+) -> Solution:
+    """The fit of one fold, proven, from a point that should be near its optimum."""
+    exact = objective.replace(data=objective.data.astype(np.float64))
+    monitor = Monitor(options.tol, options.max_iter, len(exact.data.y), options.report)
+    monitor.split = exact.split
+    certify(exact, params, monitor)
+    preconditioner = Preconditioner(np.random.RandomState(0))
+    preconditioner.adopt(inverse)
+    refine(exact, params, monitor, preconditioner=preconditioner)
+    return concluded(exact, monitor, "iterations")
