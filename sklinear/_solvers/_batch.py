@@ -54,6 +54,7 @@ class Batch:
             [np.bincount(data.y, w, data.n_classes) for w in weights.T]
         )  # of the classes, (B, k)
         self.loss = loss
+        self.passes = 0.0  # over all rows for all problems
         scale = variables.factor
         self.penalty = np.append(scale**2, [0.0] * fit_intercept)  # of each row of V
         self.shape = len(self.penalty), weights.shape[1], data.n_classes
@@ -92,6 +93,7 @@ class Batch:
         which = np.arange(self.shape[1]) if which is None else which
         d1, k, B = self.shape[0], self.shape[2], len(which)
         A = params.reshape(d1, B * k).astype(np.float32)
+        self.passes += B / self.shape[1]
         value = np.zeros(B)
         total = np.zeros((d1, B * k))
         for rows, Z, y in self:
@@ -160,7 +162,7 @@ class Descent:
     def run(self, alpha: float, tol: float) -> np.ndarray:
         """Descend at one alpha; which problems (B,) seem to have reached ``tol``."""
         batch, pairs = self.batch, list[Any]()
-        self.inverse = batch.preconditioner(self.params, alpha, self.rng)
+        self._precondition(self.params, alpha)
         x, at = self.params, batch.evaluate(self.params, alpha)
         stuck = np.zeros(batch.shape[1], dtype=bool)
         for iteration in range(1, PATIENCE + 1):
@@ -174,10 +176,20 @@ class Descent:
             stuck[failed] = True
             pairs = [*pairs, (moved - x, then.gradient - at.gradient)][-MEMORY:]
             x, at = moved, then
-            if iteration % RENEWAL == 0:
-                self.inverse, pairs = batch.preconditioner(x, alpha, self.rng), []
+            if iteration % RENEWAL == 0 and self._precondition(x, alpha):
+                pairs = []
         self.params = x
         return at.gap <= tol * at.value
+
+    def _precondition(self, params: np.ndarray, alpha: float) -> bool:
+        """Build the preconditioner anew if passes have cost as much since the last."""
+        (d1, B, k), n = self.batch.shape, len(self.batch.data.y)
+        build = 2.0 * k * d1**2 * (max(ROWS_A_BLOCK * d1, FEWEST_SAMPLED) + d1)
+        if len(self.inverse) and self.batch.passes * 4.0 * n * d1 * B * k < build:
+            return False
+        self.inverse = self.batch.preconditioner(params, alpha, self.rng)
+        self.batch.passes = 0.0
+        return True
 
     def _direction(self, gradient: np.ndarray, pairs: list[Any]) -> np.ndarray:
         """The product of the inverse Hessian's estimate with the gradient."""
