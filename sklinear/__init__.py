@@ -2,6 +2,7 @@
 
 from sklinear import losses, reference
 from sklinear._classifiers import LinearSVMClassifier, SoftmaxClassifier
+from sklinear._display import ValidationPathDisplay
 from sklinear._search import LinearSVMClassifierCV, SoftmaxClassifierCV
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "LinearSVMClassifierCV",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
+    "ValidationPathDisplay",
     "losses",
     "reference",
 ]

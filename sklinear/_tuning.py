@@ -10,7 +10,6 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import get_scorer_names
@@ -276,6 +275,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                         task_name="candidate-split-evaluation",
                         task_id=index * search.n_splits + fold,
                     )
+        from joblib import effective_n_jobs  # scikit-learn requires it
+
         together = effective_n_jobs(self.n_jobs) == 1
         tasks = [
             Task(group, problems, folds, contexts)
