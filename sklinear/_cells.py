@@ -66,16 +66,15 @@ class Search:
     X: Any  # (n, d), valid
     given: Any  # X as the user gave it, where that is a frame
     y: Any  # (n,), as the user gave it
+    sample_weight: np.ndarray | None  # (n,)
     template: LinearClassifier
     scorer: Any
     quick: str | None  # name of a scorer whose value follows from the scores directly
     score_params: dict[str, Any]
-    fit_params: dict[str, Any]
     cells: list[Cell]
     problems: list[Problem]
     n_splits: int
     options: Options
-    caller: Any  # the estimator, for callbacks
     verbose: int
 
     @property
@@ -92,6 +91,7 @@ class Task:
     problems: list[int]
     folds: list[Fold]
     contexts: dict[tuple[int, int], Any]  # of callbacks, by cell and fold
+    caller: Any  # the estimator that has callbacks
 
 
 def distinct(cells: list[Cell]) -> list[Problem]:
@@ -114,7 +114,7 @@ def evaluate(search: Search, task: Task) -> list[Evaluation]:
     with single_threaded_blas():
         for problem, fold, solution in _solutions(search, task):
             begin = time.perf_counter()
-            cells = scorer.score(problem, fold, solution, task.contexts)
+            cells = scorer.score(problem, fold, solution, task)
             scoring += time.perf_counter() - begin
             clock.tick(problem, fold, cells)
             found += cells
@@ -153,7 +153,7 @@ class _Scorer:
         problem: Problem,
         fold: Fold,
         solution: Solution,
-        contexts: dict[tuple[int, int], Any],
+        task: Task,
     ) -> list[Evaluation]:
         """All cells of a problem on a fold."""
         search = self.search
@@ -166,7 +166,7 @@ class _Scorer:
         found = []
         for index in problem.cells:
             model = None
-            if quick is None or contexts:
+            if quick is None or task.contexts:
                 model = self.model(search.cells[index], solution)
             scores: Any = quick
             errors: list[str] = []
@@ -186,8 +186,8 @@ class _Scorer:
                     errors=errors,
                 )
             )
-            if contexts:
-                self._tell(contexts[index, fold.index], model)
+            if task.contexts:
+                self._tell(task.caller, task.contexts[index, fold.index], model)
         return found
 
     def _enter(self, fold: Fold) -> None:
@@ -266,14 +266,14 @@ class _Scorer:
             model.dual_gap_ = solution.gap
         return model
 
-    def _tell(self, context: Any, model: Any) -> None:
+    def _tell(self, caller: Any, context: Any, model: Any) -> None:
         """One task of the callbacks."""
         search, fold = self.search, self.fold
         assert fold is not None
         X = search.X if search.given is None else search.given
-        weights = search.fit_params.get("sample_weight")
+        weights = search.sample_weight
         task = {
-            "estimator": search.caller,
+            "estimator": caller,
             "X": lambda: _safe_indexing(X, fold.train),
             "y": lambda: _safe_indexing(search.y, fold.train),
             "metadata": None

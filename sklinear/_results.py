@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 
 from sklinear._cells import Cell, Evaluation
 
@@ -19,7 +18,7 @@ ONE_STD = "one_std"
 
 def table(
     cells: Sequence[Cell], found: Sequence[Evaluation], n_splits: int
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[Warning]]:
     """``cv_results_``: times, parameters and scores, a row a cell, as GridSearchCV's.
 
     A cell on a fold without an evaluation, because it could not be fitted, has nan.
@@ -38,6 +37,7 @@ def table(
         fit_time[place], score_time[place] = e.fit_time, e.score_time
         for key in keys:
             scores[key][place] = e.scores if names is None else e.scores.get(key)
+    notes: list[Warning] = []
     results: dict[str, Any] = {}
     for name, times in (("fit_time", fit_time), ("score_time", score_time)):
         results[f"mean_{name}"] = times.mean(axis=1)
@@ -51,14 +51,13 @@ def table(
             results[f"split{split}_{name}"] = each[:, split]
         mean = each.mean(axis=1)
         if not np.isfinite(mean).all():
-            warnings.warn(
-                f"One or more of the test scores are non-finite: {mean}", stacklevel=2
-            )
+            text = f"One or more of the test scores are non-finite: {mean}"
+            notes.append(UserWarning(text))
         with np.errstate(invalid="ignore"):
             deviation = np.sqrt(np.average((each - mean[:, None]) ** 2, axis=1))
         results[f"mean_{name}"], results[f"std_{name}"] = mean, deviation
         results[f"rank_{name}"] = _ranks(mean)
-    return results
+    return results, notes
 
 
 def _column(values: list[Any]) -> np.ma.MaskedArray:
@@ -127,8 +126,13 @@ def _simplest(best: int, results: dict[str, Any], cells: Sequence[Cell]) -> int:
     return min(near, key=lambda index: (-cells[index].alpha, -mean[index], index))
 
 
-def warn_of_edge(name: str, best: int, mean: np.ndarray, cells: Sequence[Cell]) -> None:
-    """Say so where the best alpha is at an end of its grid, and clearly so.
+# What to warn of ----------------------------------------------------------------------
+
+
+def at_edge(
+    name: str, best: int, mean: np.ndarray, cells: Sequence[Cell]
+) -> list[Warning]:
+    """Whether the best alpha is at an end of its grid, and clearly so.
 
     Cells of the other losses do not count, nor a single alpha, nor a best that some
     cell inside equals. What counts is the alpha of the problem with delta = 1.
@@ -136,50 +140,66 @@ def warn_of_edge(name: str, best: int, mean: np.ndarray, cells: Sequence[Cell]) 
     alphas = np.array(
         [cell.alpha if cell.loss == cells[best].loss else np.nan for cell in cells]
     )
-    ends = np.nanmin(alphas), np.nanmax(alphas)
-    alpha = alphas[best]
+    ends, alpha = (np.nanmin(alphas), np.nanmax(alphas)), alphas[best]
     at_end = [math.isclose(alpha, end, rel_tol=1e-9) for end in ends]
-    if not any(at_end) or all(at_end):
-        return
-    others = ~np.isclose(alphas, alpha, rtol=1e-9, atol=0) & np.isfinite(alphas)
-    if (mean[others] >= mean[best]).any():
-        return
+    others = np.abs(alphas - alpha) > 1e-9 * alpha
+    drawn = (mean[others] >= mean[best]).any()
+    if not any(at_end) or all(at_end) or drawn or np.isnan(mean[best]):
+        return []
     which, direction = ("weakest", "smaller") if at_end[0] else ("strongest", "larger")
-    values = ", ".join(f"{k}={v!r}" for k, v in cells[best].params.items())
-    warnings.warn(
+    values = ", ".join(f"{key}={value}" for key, value in cells[best].params.items())
+    text = (
         f"{name} found the best mean test score at the {which} penalty of its grid "
-        f"({values}): a better one may lie beyond. Give {direction} alphas.",
-        stacklevel=3,
+        f"({values}): a better one may lie beyond. Give {direction} alphas."
     )
+    return [UserWarning(text)]
 
 
-def warn_of_gaps(name: str, found: Sequence[Evaluation], tol: float) -> None:
+def open_gaps(name: str, found: Sequence[Evaluation], tol: float) -> list[Warning]:
     """One warning for all fits that ended before they had converged."""
     fits = {(e.problem, e.fold): e for e in found}
-    open_ = [e for e in fits.values() if not e.converged]
-    if not open_:
-        return
-    gaps = [e.gap for e in open_ if not math.isnan(e.gap)]
-    worst = (
-        f"the worst is proven to be within {max(gaps):.1e} of its optimum (relative), "
-        f"not within tol={tol:g}"
-        if gaps
-        else "their objectives were still falling by more than tol"
+    early = [e for e in fits.values() if not e.converged]
+    if not early:
+        return []
+    gaps = [e.gap for e in early if not math.isnan(e.gap)]
+    state = "their objectives were still falling by more than tol"
+    if gaps:
+        state = (
+            f"the worst is proven to be within {max(gaps):.1e} of its optimum "
+            f"(relative), not within tol={tol:g}"
+        )
+    text = (
+        f"{name} stopped {len(early)} of {len(fits)} fits of its search before they "
+        f"had converged: {state}; raise max_iter, tol or the smallest alpha."
     )
-    warnings.warn(
-        f"{name} stopped {len(open_)} of {len(fits)} fits of its search before they "
-        f"had converged: {worst}; raise max_iter, tol or the smallest alpha.",
-        ConvergenceWarning,
-        stacklevel=3,
-    )
+    return [ConvergenceWarning(text)]
 
 
-def warn_of_errors(found: Sequence[Evaluation]) -> None:
+def failed_scores(found: Sequence[Evaluation]) -> list[Warning]:
     """One warning for all scores that could not be had."""
     failed = [e for e in found if e.errors]
-    if failed:
-        warnings.warn(
-            f"Scoring failed on {len(failed)} of {len(found)} fits. Their scores will "
-            f"be set to nan. Details of the first:\n{failed[0].errors[0]}",
-            stacklevel=3,
+    if not failed:
+        return []
+    text = (
+        f"Scoring failed on {len(failed)} of {len(found)} fits. Their scores will be "
+        f"set to nan. Details of the first:\n{failed[0].errors[0]}"
+    )
+    return [UserWarning(text)]
+
+
+def failed_folds(
+    name: str, failures: Sequence[str], n_splits: int, found: Sequence[Evaluation]
+) -> list[Warning]:
+    """One warning for all folds that could not be fitted, an error if none could."""
+    if not found:
+        raise ValueError(
+            f"All the {n_splits} folds of {name} failed to fit. Details of the "
+            f"first:\n{failures[0] if failures else 'there is none'}"
         )
+    if not failures:
+        return []
+    text = (
+        f"{len(failures)} of {n_splits} folds of {name} failed to fit. Their scores "
+        f"will be set to nan. Details of the first:\n{failures[0]}"
+    )
+    return [FitFailedWarning(text)]

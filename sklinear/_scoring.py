@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -66,24 +65,34 @@ def route(
     if _routing_enabled():
         routed = process_routing(search, "fit", **params)
         return routed.splitter.split, routed.scorer.score
-    to_scorer = {}
     weights = params.get("sample_weight")
-    if weights is not None and _takes_weights(search, scorer):
+    to_scorer = {}
+    if weights is not None and any(map(_takes_weights, _each(scorer))):
         to_scorer["sample_weight"] = weights
     return {"groups": params.get("groups")}, to_scorer
 
 
-def _takes_weights(search: Any, scorer: Any) -> bool:
-    """Whether any scorer takes weights; those that do not are warned of."""
-    takes = []
-    for one in getattr(scorer, "_scorers", {"score": scorer}).values():
-        function = getattr(one, "_score_func", one)
-        takes.append("sample_weight" in inspect.signature(function).parameters)
-        if not takes[-1]:
-            warnings.warn(
-                f"The scoring {one} does not support sample_weight, which may lead to "
-                "statistically incorrect results when fitting "
-                f"{type(search).__name__} with sample_weight.",
-                stacklevel=5,
-            )
-    return any(takes)
+def without_weights(search: Any, scorer: Any, params: dict[str, Any]) -> list[Warning]:
+    """What to warn of: scorers that cannot take the weights there are."""
+    if _routing_enabled() or "sample_weight" not in params:
+        return []
+    return [
+        UserWarning(
+            f"The scoring {one} does not support sample_weight, which may lead to "
+            "statistically incorrect results when fitting "
+            f"{type(search).__name__} with sample_weight."
+        )
+        for one in _each(scorer)
+        if not _takes_weights(one)
+    ]
+
+
+def _each(scorer: Any) -> list[Any]:
+    """All of several scorers, or the only one."""
+    return list(getattr(scorer, "_scorers", {"score": scorer}).values())
+
+
+def _takes_weights(scorer: Any) -> bool:
+    """Whether a scorer takes sample_weight."""
+    function = getattr(scorer, "_score_func", scorer)
+    return "sample_weight" in inspect.signature(function).parameters

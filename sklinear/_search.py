@@ -132,7 +132,7 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     >>> X, y = load_iris(return_X_y=True)
     >>> model = LinearSVMClassifierCV(alphas=[1e-1, 1e-2, 1e-3, 1e-4]).fit(X, y)
     >>> print(model.loss_, model.alpha_)
-    squared_hinge 0.001
+    hinge 0.01
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {

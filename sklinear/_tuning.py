@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from copy import deepcopy
@@ -11,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.utils import check_random_state, indexable
@@ -35,13 +33,20 @@ from sklinear._data import Data
 from sklinear._folds import Group, grouped, shares
 from sklinear._predictor import LinearPredictor, refitted
 from sklinear._results import (
+    at_edge,
     best_index,
+    failed_folds,
+    failed_scores,
+    open_gaps,
     table,
-    warn_of_edge,
-    warn_of_errors,
-    warn_of_gaps,
 )
-from sklinear._scoring import check_refit, check_scoring_of, quick_name, route
+from sklinear._scoring import (
+    check_refit,
+    check_scoring_of,
+    quick_name,
+    route,
+    without_weights,
+)
 from sklinear._solvers import Options, Reporter
 
 # parameters of the plain estimator that the search takes as they are
@@ -143,95 +148,102 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         self._validate_params()
         extra = {name: params[name] for name in params if name != "groups"}
         _raise_for_params(extra, self, "fit")
-        self._fit(X, y, sample_weight, params)
+        for note in self._fit(X, y, sample_weight, params):
+            warnings.warn(note, stacklevel=2)
         return self
 
     @with_callbacks
-    def _fit(self, X: Any, y: Any, sample_weight: Any, params: dict[str, Any]) -> None:
-        """The search itself."""
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, params: dict[str, Any]
+    ) -> list[Warning]:
+        """The search itself, and what to warn of."""
         scorer, metric = check_scoring_of(self)
         root, told = self._root_context(X, y, sample_weight)
         given, given_y = indexable(X, y)
         X, y = self._validate_data(X, y)
         weights = self._sample_weights(X, sample_weight)
         _, labels, total = self._labels_and_weights(y, weights)
+        alphas = self._alphas(Data(X, labels, total, labels.max() + 1))
+        cells = self._cells(alphas)
         if sample_weight is not None:
             params = {**params, "sample_weight": weights}
+        notes = without_weights(self, scorer, params)
         split_params, score_params = route(self, scorer, params)
-        cells = self._cells(Data(X, labels, total, labels.max() + 1))
         given_y = given_y if hasattr(given_y, "iloc") else y
         cv = check_cv(self.cv, given_y, classifier=True)
         splits = list(cv.split(given, given_y, **split_params))
         groups, failures = grouped(y, weights, splits, self._labels_and_weights)
+        search = Search(
+            X=X,
+            given=given if hasattr(given, "columns") else None,
+            y=given_y,
+            sample_weight=None if sample_weight is None else weights,
+            template=self._template(),
+            scorer=scorer,
+            quick=quick_name(self),
+            score_params=score_params,
+            cells=cells,
+            problems=distinct(cells),
+            n_splits=len(splits),
+            options=self._options(),
+            verbose=int(self.verbose),
+        )
+        fits = len(cells) * len(splits)
         if self.verbose:
             print(
                 f"Fitting {len(splits)} folds for each of {len(cells)} candidates, "
-                f"totalling {len(splits) * len(cells)} fits"
+                f"totalling {fits} fits"
             )
-        problems = distinct(cells)
-        seed = self.random_state
-        search = Search(
-            X,
-            given if hasattr(given, "columns") else None,
-            given_y,
-            self._plain(),
-            scorer,
-            quick_name(self),
-            score_params,
-            {"sample_weight": weights} if sample_weight is not None else {},
-            cells,
-            problems,
-            len(splits),
-            Options(
-                self.tol,
-                self.max_iter,
-                self._plain().batch_size,
-                self._plain().learning_rate,
-                # a copy each, as clones have
-                np.random.RandomState()
-                if seed is None
-                else deepcopy(check_random_state(seed)),
-                Reporter(),
-            ),
-            self,
-            int(self.verbose),
-        )
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self, name):
-                setattr(search.template, name, getattr(self, name))
-        with subtask(
-            root, told, "search", len(cells) * len(splits), sequential=False
-        ) as context:
+        with subtask(root, told, "search", fits, sequential=False) as context:
             found = self._evaluate(search, groups, context)
-        if not found:
-            raise ValueError(
-                f"All the {len(splits)} folds of {type(self).__name__} failed to fit. "
-                f"Details of the first:\n{failures[0]}"
-            )
         name = type(self).__name__
-        if failures:
-            warnings.warn(
-                f"{len(failures)} of {len(splits)} folds of {name} failed to fit. "
-                f"Their scores will be set to nan. Details of the first:\n"
-                f"{failures[0]}",
-                FitFailedWarning,
-                stacklevel=4,
-            )
-        warn_of_errors(found)
-        warn_of_gaps(name, found, self.tol)
-        results = table(cells, found, len(splits))
+        notes += failed_folds(name, failures, len(splits), found)
+        notes += failed_scores(found) + open_gaps(name, found, self.tol)
+        self._forget()
         self.multimetric_ = isinstance(found[0].scores, dict)
         if self.multimetric_:
             metric = check_refit(self, found[0].scores)
-        self.n_splits_, self.cv_results_ = len(splits), results
-        self.scorer_ = getattr(scorer, "_scorers", scorer)
-        self._choose(metric, cells)
+        self.n_splits_, self.scorer_ = len(splits), getattr(scorer, "_scorers", scorer)
+        self.cv_results_, odd = table(cells, found, len(splits))
+        self.alphas_ = np.array(alphas, dtype=float)
+        notes += odd + self._choose(metric, cells)
         if self.refit is not False:
             model = self._plain(**self.best_params_)
             with subtask(root, told, "refit-with-best-params", below=model):
                 self._refit(model, given, given_y, sample_weight)
         if root is not None:
             root.call_on_fit_task_end(**told)
+        return notes
+
+    def _template(self) -> LinearClassifier:
+        """The plain estimator that cells are made of, with what it has seen of X."""
+        template = self._plain()
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(template, name, getattr(self, name))
+        return template
+
+    def _options(self) -> Options:
+        """What the solvers are asked."""
+        plain, seed = self._plain(), self.random_state
+        rng = np.random.RandomState()
+        if seed is not None:
+            rng = deepcopy(check_random_state(seed))  # as a clone has a copy
+        return Options(
+            self.tol,
+            self.max_iter,
+            plain.batch_size,
+            plain.learning_rate,
+            rng,
+            Reporter(),
+        )
+
+    def _forget(self) -> None:
+        """What an earlier fit has found."""
+        seen = "n_features_in_", "feature_names_in_"  # of X, by this one
+        for name in [*vars(self)]:
+            if name == "_certificate" or (name.endswith("_") and name not in seen):
+                delattr(self, name)
 
     def _root_context(self, X: Any, y: Any, weights: Any) -> tuple[Any, dict[str, Any]]:
         """The callbacks' context of this fit, and what each of its tasks tells."""
@@ -244,24 +256,22 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
     # The grid ---------------------------------------------------------------------
 
-    def _cells(self, data: Data) -> list[Cell]:
-        """All cells, in the order of scikit-learn's ParameterGrid."""
-        if isinstance(self.alphas, Integral):
-            units = [
-                self._plain(**{**params, "alpha": 1.0})._problem()[:2]
-                for params in ParameterGrid(self._grid([1.0]))
-            ]
-            alphas = automatic_alphas(data, units, int(self.alphas))
-        else:
-            alphas = positive("alphas", self.alphas)
-        self.alphas_ = np.array(alphas, dtype=float)
-        cells = []
-        for params in ParameterGrid(self._grid(alphas)):
-            loss, alpha, scale, scale_of_objective = self._plain(**params)._problem()
-            cells.append(Cell(params, loss, alpha, scale, scale_of_objective))
-        return cells
+    def _alphas(self, data: Data) -> list[Any]:
+        """The values of alpha, as they were given or those of the automatic grid."""
+        if not isinstance(self.alphas, Integral):
+            return positive("alphas", self.alphas)
+        units = [
+            self._plain(**params)._problem()[:2]
+            for params in ParameterGrid(self._grid([1.0]))
+        ]
+        return automatic_alphas(data, units, int(self.alphas))
 
-    # Folds ------------------------------------------------------------------------
+    def _cells(self, alphas: list[Any]) -> list[Cell]:
+        """All cells, in the order of scikit-learn's ParameterGrid."""
+        return [
+            Cell(params, *self._plain(**params)._problem())
+            for params in ParameterGrid(self._grid(alphas))
+        ]
 
     def _evaluate(
         self, search: Search, groups: list[Group], context: Any
@@ -279,7 +289,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
         together = effective_n_jobs(self.n_jobs) == 1
         tasks = [
-            Task(group, problems, folds, contexts)
+            Task(group, problems, folds, contexts, self if contexts else None)
             for group in groups
             for problems, folds in shares(
                 [problem.loss for problem in search.problems], group.folds, together
@@ -292,22 +302,21 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
     # The choice -------------------------------------------------------------------
 
-    def _choose(self, metric: Any, cells: list[Cell]) -> None:
+    def _choose(self, metric: Any, cells: list[Cell]) -> list[Warning]:
         """The best cell, unless nothing says which of several metrics counts."""
         if self.refit is False and self.multimetric_:
-            return
+            return []
         results = self.cv_results_
         index = self.best_index_ = best_index(self.refit, metric, results, cells)
         self.best_params_ = results["params"][index]
         for name, value in self.best_params_.items():
             setattr(self, f"{name}_", value)
         if callable(self.refit):
-            return
+            return []
         mean = results[f"mean_test_{metric}"]
         self.best_score_ = mean[index]
-        if not math.isnan(mean[index]):
-            best = int(results[f"rank_test_{metric}"].argmin())
-            warn_of_edge(type(self).__name__, best, mean, cells)
+        best = int(results[f"rank_test_{metric}"].argmin())
+        return at_edge(type(self).__name__, best, mean, cells)
 
     def _refit(self, model: Any, X: Any, y: Any, sample_weight: Any) -> None:
         """Fit the best plain estimator, and take over what it has learnt."""
@@ -316,7 +325,6 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         model.fit(X, y, sample_weight)
         self.refit_time_ = time.perf_counter() - start
         self.best_estimator_ = model
-        self._forget()
         for name in (
             "classes_",
             "coef_",
@@ -329,11 +337,6 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         ):
             if hasattr(model, name):
                 setattr(self, name, getattr(model, name))
-
-    def _forget(self) -> None:
-        """What an earlier fit has proven."""
-        for name in ("dual_gap_", "_certificate"):
-            self.__dict__.pop(name, None)
 
     # Prediction -------------------------------------------------------------------
 
