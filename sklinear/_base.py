@@ -115,23 +115,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         listener = Listener(self, X, y, sample_weight)
         X, y = self._validate_data(X, y)
         weights = self._sample_weights(X, sample_weight)
-        counted = weights > 0
-        classes = np.unique(y[counted])
-        if isinstance(self.class_weight, dict):
-            weights = weights * self._class_weights(classes, y)
-            counted = weights > 0
-            classes = np.unique(y[counted])
-        if len(classes) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs samples of at least 2 classes with "
-                f"positive weight, got {len(classes)} class: {classes}."
-            )
-        labels = np.searchsorted(classes, y)
-        labels[~counted] = 0
-        weights = weights / weights.max()
-        if self.class_weight == "balanced":
-            weights = weights / np.bincount(labels, weights)[labels]
-        weights = weights / weights.sum()
+        classes, labels, weights = self._labels_and_weights(y, weights)
         start = np.zeros((X.shape[1], len(classes))), np.zeros(len(classes))
         if self.warm_start and hasattr(self, "coef_"):
             start = self._full_params(classes, X.shape[1])
@@ -304,6 +288,31 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         if weights.max() == 0:
             raise ValueError("sample_weight must be > 0 for some row, all are zero.")
         return weights
+
+    def _labels_and_weights(
+        self, y: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Classes (k,) of positive weight, labels (n,) in 0..k-1, weights of sum 1.
+
+        With the class weights; rows of weight 0 are labelled 0.
+        """
+        counted = weights > 0
+        classes = np.unique(y[counted])
+        if isinstance(self.class_weight, dict):
+            weights = weights * self._class_weights(classes, y)
+            counted = weights > 0
+            classes = np.unique(y[counted])
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes with "
+                f"positive weight, got {len(classes)} class: {classes}."
+            )
+        labels = np.searchsorted(classes, y)
+        labels[~counted] = 0
+        weights = weights / weights.max()
+        if self.class_weight == "balanced":
+            weights = weights / np.bincount(labels, weights)[labels]
+        return classes, labels, weights / weights.sum()
 
     def _class_weights(self, classes: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The dict class_weight of each row, (n,); 0 for rows of no class."""

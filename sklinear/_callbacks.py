@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sklinear._data import Data
@@ -79,3 +80,31 @@ class Listener(Reporter):
         """The fit is over."""
         if self.context is not None:
             self.context.call_on_fit_task_end(**self.task, reconstruction_attributes={})
+
+
+@contextmanager
+def subtask(
+    root: Any,
+    told: dict[str, Any],
+    name: str,
+    parts: int = 0,
+    sequential: bool = True,
+    below: Any = None,
+) -> Iterator[Any]:
+    """A task of a root context that begins and ends, or is the fit of one ``below``.
+
+    None where there is no root.
+    """
+    if root is None:
+        yield None
+        return
+    context = root.subcontext(
+        task_name=name, max_subtasks=parts, sequential_subtasks=sequential
+    )
+    propagated = nullcontext()
+    if below is not None:
+        propagated = context.propagate_callback_context(below)
+    with propagated:
+        context.call_on_fit_task_begin(**told)
+        yield context
+    context.call_on_fit_task_end(**told)

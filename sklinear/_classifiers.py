@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklinear._base import LinearClassifier
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
+from sklinear._predictor import ProbabilityMixin
 
 
 class LinearSVMClassifier(LinearClassifier):
@@ -166,7 +166,7 @@ class LinearSVMClassifier(LinearClassifier):
         return SquaredHinge(), alpha, delta, delta**2
 
 
-class SoftmaxClassifier(LinearClassifier):
+class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
     r"""Multiclass linear classifier with the cross-entropy loss of the softmax.
 
     Minimises the weighted mean loss plus penalty,
@@ -298,39 +298,3 @@ class SoftmaxClassifier(LinearClassifier):
 
     def _problem(self) -> tuple[Loss, float, float, float]:
         return CrossEntropy(), float(self.alpha), 1.0, 1.0
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class: the softmax of the scores.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-            Rows add up to 1; columns in the order of ``classes_``.
-        """
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            return np.column_stack([expit(-scores), expit(scores)])
-        return softmax(scores, axis=1)
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Logarithm of the probabilities, finite even where they underflow to 0.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        log_proba : ndarray of shape (n_samples, n_classes)
-            Log-softmax of the scores, in nats.
-        """
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            return np.column_stack([log_expit(-scores), log_expit(scores)])
-        return log_softmax(scores, axis=1)

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
+from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._certificate import Certificate
@@ -120,6 +122,63 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         if len(classes) == 2:
             return np.hstack([-W / 2, W / 2]), np.concatenate([-b / 2, b / 2])
         return W, b
+
+
+def refitted(model: Any) -> bool:
+    """Whether an estimator predicts, which a search without a refit does not."""
+    if getattr(model, "refit", True) is False:
+        raise AttributeError(
+            f"This {type(model).__name__} has refit=False, so there is no model to "
+            "predict or score with; best_params_ tells which to fit."
+        )
+    return True
+
+
+class ProbabilityMixin:
+    """Probabilities that are the softmax of the scores."""
+
+    decision_function: Any
+
+    @available_if(refitted)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class: the softmax of the scores.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Rows add up to 1; columns in the order of ``classes_``.
+        """
+        return self._probabilities(self.decision_function(X))
+
+    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """The softmax of the scores; two classes have one."""
+        if scores.ndim == 1:
+            return np.column_stack([expit(-scores), expit(scores)])
+        return softmax(scores, axis=1)
+
+    @available_if(refitted)
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithm of the probabilities, finite even where they underflow to 0.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            Log-softmax of the scores, in nats.
+        """
+        scores = self.decision_function(X)
+        if scores.ndim == 1:
+            return np.column_stack([log_expit(-scores), log_expit(scores)])
+        return log_softmax(scores, axis=1)
 
 
 def rows_of(W: np.ndarray, b: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:

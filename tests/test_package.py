@@ -37,7 +37,14 @@ ORDER = [
     "_predictor",
     "_base",
     "_classifiers",
+    "_folds",
+    "_cells",
+    "_results",
+    "_scoring",
+    "_alphas",
+    "_tuning",
     "_search",
+    "_display",
     "__init__",
 ]
 ALONE = {"_losses", "reference", "_threads"}
@@ -80,6 +87,7 @@ def test_the_front_door_shows_the_estimators_and_the_losses():
     assert rooms(MODULES["__init__"]) <= {
         "_classifiers",
         "_search",
+        "_display",
         "losses",
         "reference",
     }
@@ -106,7 +114,15 @@ def test_a_file_reads_in_one_sitting(module):
 
 
 def test_public_names_are_those_of_the_specification():
-    names = {"LinearSVMClassifier", "SoftmaxClassifier", "losses", "reference"}
+    names = {
+        "LinearSVMClassifier",
+        "LinearSVMClassifierCV",
+        "SoftmaxClassifier",
+        "SoftmaxClassifierCV",
+        "ValidationPathDisplay",
+        "losses",
+        "reference",
+    }
     assert set(sklinear.__all__) == names
     assert {name for name in vars(sklinear) if not name.startswith("_")} == names
     functions = {
@@ -134,7 +150,10 @@ def test_the_loops_and_their_twins_take_the_same_arguments(name):
             for name in losses.__all__
         ),
         sklinear.LinearSVMClassifier,
+        sklinear.LinearSVMClassifierCV,
         sklinear.SoftmaxClassifier,
+        sklinear.SoftmaxClassifierCV,
+        sklinear.ValidationPathDisplay,
     ],
     ids=lambda member: f"{member.__module__}.{member.__name__}",
 )

@@ -8,6 +8,7 @@ leaves is finished, and all of it proven, one by one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -15,20 +16,16 @@ import numpy as np
 from sklinear._data import Data
 from sklinear._losses import Hinge, Loss
 from sklinear._objective import Objective
-from sklinear._solvers._auto import choose
+from sklinear._solvers import SOLVERS, choose
 from sklinear._solvers._batch import Batch, Descent
 from sklinear._solvers._curvature import Preconditioner
-from sklinear._solvers._dual import dual
 from sklinear._solvers._frame import certify, concluded, from_priors
-from sklinear._solvers._lbfgs import lbfgs
-from sklinear._solvers._newton import newton, refine
+from sklinear._solvers._newton import refine
 from sklinear._solvers._rows import RowSpace
-from sklinear._solvers._sgd import sgd
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import LARGEST_FACTOR, choose_variables
 
 Problem = tuple[Loss, float]  # with delta = 1, and its alpha
-SOLVERS = {"lbfgs": lbfgs, "newton": newton, "dual": dual, "sgd": sgd}
 
 
 def solve_grid(
@@ -82,7 +79,8 @@ def _cells(
         start = np.zeros((d, k)), np.zeros(k)
         for place, alpha in enumerate(alphas):
             name = choose(part, loss, alpha) if solver == "auto" else solver
-            found = SOLVERS[name](part, loss, alpha, fit_intercept, start, options)
+            own = options._replace(rng=deepcopy(options.rng))
+            found = SOLVERS[name](part, loss, alpha, fit_intercept, start, own)
             start = found.coef, found.intercept
             yield place, fold, found
 
@@ -123,7 +121,8 @@ def _path(
             if alone:
                 solve = SOLVERS[choose(parts[fold], loss, alpha)]
                 start = objective.split(params)
-                found = solve(parts[fold], loss, alpha, fit_intercept, start, options)
+                own = options._replace(rng=deepcopy(options.rng))
+                found = solve(parts[fold], loss, alpha, fit_intercept, start, own)
             else:
                 objective = objective.replace(alpha=alpha)
                 found = _finished(objective, params, descent.inverse, options)

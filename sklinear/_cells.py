@@ -1,0 +1,331 @@
+"""Cells of a search: candidates on folds, solved together and scored one by one."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from traceback import format_exc
+from typing import Any
+
+import numpy as np
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _check_method_params
+
+from sklinear._base import LinearClassifier
+from sklinear._data import Data, computing_dtype
+from sklinear._folds import Fold, Group
+from sklinear._losses import Loss
+from sklinear._predictor import rows_of
+from sklinear._solvers import Options, Solution
+from sklinear._solvers._grid import solve_grid
+from sklinear._threads import single_threaded_blas
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One candidate of the grid, as the user asked for it."""
+
+    params: dict[str, Any]
+    loss: Loss  # with delta = 1
+    alpha: float
+    scale: float  # of the scores that the loss and alpha give
+    scale_of_objective: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is solved: the cells that it answers differ only in scale."""
+
+    loss: Loss
+    alpha: float
+    cells: list[int]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A cell on a fold."""
+
+    cell: int
+    fold: int
+    scores: Any  # a number, or a dict of numbers
+    score_time: float
+    fit_time: float = math.nan
+    gap: float = math.nan
+    converged: bool = True
+    problem: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What every task of a search needs to know."""
+
+    X: Any  # (n, d), valid
+    given: Any  # X as the user gave it, where that is a frame
+    y: Any  # (n,), as the user gave it
+    sample_weight: np.ndarray | None  # (n,)
+    template: LinearClassifier
+    scorer: Any
+    quick: str | None  # name of a scorer whose value follows from the scores directly
+    score_params: dict[str, Any]
+    cells: list[Cell]
+    problems: list[Problem]
+    n_splits: int
+    options: Options
+    verbose: int
+
+    @property
+    def multimetric(self) -> tuple[str, ...]:
+        """Names of several scorers; none if there is one."""
+        return tuple(getattr(self.scorer, "_scorers", ()))
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some problems on some folds of a group."""
+
+    group: Group
+    problems: list[int]
+    folds: list[Fold]
+    contexts: dict[tuple[int, int], Any]  # of callbacks, by cell and fold
+    caller: Any  # the estimator that has callbacks
+
+
+def distinct(cells: list[Cell]) -> list[Problem]:
+    """The problems behind the cells, by the identities that make delta one knob."""
+    found: dict[Any, Problem] = {}
+    for index, cell in enumerate(cells):
+        # 1e-3 * 10 and 1e-2 * 1 are the same but for rounding
+        key = cell.loss, f"{cell.alpha:.12e}"
+        problem = found.setdefault(key, Problem(cell.loss, cell.alpha, []))
+        problem.cells.append(index)
+    return list(found.values())
+
+
+def evaluate(search: Search, task: Task) -> list[Evaluation]:
+    """Solve and score a task; each solution is forgotten when it has its scores."""
+    group, start, scoring = task.group, time.perf_counter(), 0.0
+    found: list[Evaluation] = []
+    clock = _Clock(search, len(task.problems) * len(task.folds))
+    scorer = _Scorer(search, group)
+    with single_threaded_blas():
+        for problem, fold, solution in _solutions(search, task):
+            begin = time.perf_counter()
+            cells = scorer.score(problem, fold, solution, task)
+            scoring += time.perf_counter() - begin
+            clock.tick(problem, fold, cells)
+            found += cells
+    each = (time.perf_counter() - start - scoring) / max(len(found), 1)
+    return [replace(cell, fit_time=each) for cell in found]
+
+
+def _solutions(search: Search, task: Task) -> Iterator[tuple[Problem, Fold, Solution]]:
+    """The solutions of a task's problems on its folds."""
+    group = task.group
+    weights = [fold.weights for fold in task.folds]
+    problems = [search.problems[index] for index in task.problems]
+    # of all folds together: what matters is that each class has weight
+    data = Data(search.X, group.labels, np.mean(weights, axis=0), len(group.classes))
+    for problem, fold, solution in solve_grid(
+        data,
+        [(problem.loss, problem.alpha) for problem in problems],
+        weights,
+        search.template.fit_intercept,
+        search.template.solver,
+        search.options,
+    ):
+        yield problems[problem], task.folds[fold], solution
+
+
+class _Scorer:
+    """Scores the cells of a group."""
+
+    def __init__(self, search: Search, group: Group):
+        self.search, self.group = search, group
+        self.dtype = computing_dtype(search.X.dtype)
+        self.fold: Fold | None = None
+
+    def score(
+        self,
+        problem: Problem,
+        fold: Fold,
+        solution: Solution,
+        task: Task,
+    ) -> list[Evaluation]:
+        """All cells of a problem on a fold."""
+        search = self.search
+        self._enter(fold)
+        quick = None
+        start = time.perf_counter()
+        if self.easy:
+            quick = self._quick_score(solution)
+        shared = (time.perf_counter() - start) / len(problem.cells)
+        found = []
+        for index in problem.cells:
+            model = None
+            if quick is None or task.contexts:
+                model = self.model(search.cells[index], solution)
+            scores: Any = quick
+            errors: list[str] = []
+            start = time.perf_counter()
+            if quick is None and model is not None:
+                scores, errors = self._scores(model)
+            spent = shared + time.perf_counter() - start
+            found.append(
+                Evaluation(
+                    index,
+                    fold.index,
+                    scores,
+                    spent,
+                    gap=solution.gap,
+                    converged=solution.converged,
+                    problem=search.problems.index(problem),
+                    errors=errors,
+                )
+            )
+            if task.contexts:
+                self._tell(task.caller, task.contexts[index, fold.index], model)
+        return found
+
+    def _enter(self, fold: Fold) -> None:
+        """Take the fold's rows, unless they are at hand."""
+        if self.fold is fold:
+            return
+        search, group, test = self.search, self.group, fold.test
+        self.fold = fold
+        self.params = _check_method_params(search.X, search.score_params, test)
+        self.y = _safe_indexing(search.y, test)
+        self.labels = group.labels[test]
+        self.known = group.known[test]
+        weights = self.params.get("sample_weight")
+        self.weights = None if weights is None else np.asarray(weights)
+        self.easy = (
+            search.quick is not None
+            and set(self.params) <= {"sample_weight"}
+            and len(test) > 0
+            and (weights is None or np.sum(weights) > 0)
+            and (search.quick == "accuracy" or self.known.all())
+        )
+        if self.easy:
+            self.X = search.X[test]
+        else:
+            self.X = _safe_indexing(
+                search.X if search.given is None else search.given, test
+            )
+
+    def _quick_score(self, solution: Solution) -> float:
+        """What the scorer gives, from one product; a scale of the scores does nothing.
+
+        The very steps of accuracy_score and log_loss, without their validation, and
+        with all of the model's classes known, not only those of the fold's rows.
+        """
+        coef, intercept = rows_of(solution.coef, solution.intercept, self.dtype)
+        model = copy.copy(self.search.template)
+        model.coef_, model.intercept_ = coef, intercept
+        scores = model._decide(self.X)
+        if self.search.quick == "accuracy":
+            labels = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
+            right = (labels == self.labels) & self.known
+            return float(np.average(right, weights=self.weights))
+        proba = model._probabilities(scores)[np.arange(len(scores)), self.labels]
+        eps = np.finfo(proba.dtype).eps
+        logs = np.log(np.clip(proba, eps, 1 - eps))
+        return float(np.average(logs, weights=self.weights))
+
+    def _scores(self, model: LinearClassifier) -> tuple[Any, list[str]]:
+        """What the scorer says, nan where it fails, and the errors."""
+        search, names = self.search, self.search.multimetric
+        try:
+            scores = search.scorer(model, self.X, self.y, **self.params)
+        except Exception:
+            return dict.fromkeys(names, math.nan) if names else math.nan, [format_exc()]
+        if not isinstance(scores, dict):
+            return _number(scores, search.scorer), []
+        errors = [scores[name] for name in names if isinstance(scores[name], str)]
+        for name, score in scores.items():
+            failed = name in names and isinstance(score, str)
+            scores[name] = math.nan if failed else _number(score, name)
+        return scores, errors
+
+    def model(self, cell: Cell, solution: Solution) -> LinearClassifier:
+        """The plain estimator, as if it had been fitted with a cell's parameters."""
+        model = copy.copy(self.search.template)
+        model.__dict__.update(cell.params)
+        coef, intercept = rows_of(
+            cell.scale * solution.coef, cell.scale * solution.intercept, self.dtype
+        )
+        model.coef_, model.intercept_ = coef, intercept
+        model.classes_ = self.group.classes
+        model.n_iter_ = len(solution.history)
+        factor = cell.scale_of_objective
+        model.loss_curve_ = [factor * value for value in solution.history]
+        if not math.isnan(solution.gap):
+            model.dual_gap_ = solution.gap
+        return model
+
+    def _tell(self, caller: Any, context: Any, model: Any) -> None:
+        """One task of the callbacks."""
+        search, fold = self.search, self.fold
+        assert fold is not None
+        X = search.X if search.given is None else search.given
+        weights = search.sample_weight
+        task = {
+            "estimator": caller,
+            "X": lambda: _safe_indexing(X, fold.train),
+            "y": lambda: _safe_indexing(search.y, fold.train),
+            "metadata": None
+            if weights is None
+            else {"sample_weight": _safe_indexing(weights, fold.train)},
+        }
+        fitted = {
+            name: value
+            for name, value in vars(model).items()
+            if name.endswith("_") and not name.startswith("_")
+        }
+        context.call_on_fit_task_begin(**task)
+        context.call_on_fit_task_end(**task, reconstruction_attributes=fitted)
+
+
+def _number(score: Any, scorer: Any) -> float:
+    """A score as a number."""
+    if hasattr(score, "item") and np.ndim(score) == 0:
+        score = score.item()
+    if not isinstance(score, (int, float)):
+        raise ValueError(
+            f"scoring must return a number, got {score!r} ({type(score)}) instead. "
+            f"(scorer={scorer})"
+        )
+    return score
+
+
+class _Clock:
+    """Prints how far a task is: about once a second, or every fit."""
+
+    def __init__(self, search: Search, total: int):
+        self.search, self.total = search, total
+        self.done = 0
+        self.start = self.last = time.perf_counter()
+
+    def tick(self, problem: Problem, fold: Fold, cells: list[Evaluation]) -> None:
+        """One more problem is solved on a fold."""
+        self.done += 1
+        search, now = self.search, time.perf_counter()
+        if search.verbose < 1 or (search.verbose == 1 and now - self.last < 1):
+            return
+        self.last = now
+        for cell in cells if search.verbose > 1 else cells[:1]:
+            params = search.cells[cell.cell].params
+            named = ", ".join(f"{name}={value}" for name, value in params.items())
+            scores = cell.scores if isinstance(cell.scores, dict) else {"": cell.scores}
+            told = ", ".join(
+                f"{name or 'score'}={score:.4g}" for name, score in scores.items()
+            )
+            print(
+                f"[CV {fold.index + 1}/{search.n_splits}] {named}: {told}; "
+                f"{self.done} of {self.total} fits of this task, "
+                f"{now - self.start:.1f} s",
+                flush=True,
+            )

@@ -1,0 +1,417 @@
+"""What the two CV estimators share: a grid's fit, its choice, the refit."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from copy import deepcopy
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.metrics import get_scorer_names
+from sklearn.model_selection import ParameterGrid, check_cv
+from sklearn.utils import check_random_state, indexable
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _raise_for_params,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
+
+from sklinear._alphas import automatic_alphas, positive
+from sklinear._base import LinearClassifier
+from sklinear._callbacks import CallbackSupportMixin, subtask, with_callbacks
+from sklinear._cells import Cell, Evaluation, Search, Task, distinct, evaluate
+from sklinear._data import Data
+from sklinear._folds import Group, grouped, shares
+from sklinear._predictor import LinearPredictor, refitted
+from sklinear._results import (
+    at_edge,
+    best_index,
+    failed_folds,
+    failed_scores,
+    open_gaps,
+    table,
+)
+from sklinear._scoring import (
+    check_refit,
+    check_scoring_of,
+    quick_name,
+    route,
+    without_weights,
+)
+from sklinear._solvers import Options, Reporter
+
+# parameters of the plain estimator that the search takes as they are
+SHARED = ("fit_intercept", "class_weight", "solver", "tol", "max_iter", "random_state")
+
+
+class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
+    """What the two searches share: everything but the grid."""
+
+    _doc_link_module = LinearClassifier._doc_link_module
+    _doc_link_template = LinearClassifier._doc_link_template
+    _doc_link_url_param_generator = LinearClassifier._doc_link_url_param_generator
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "cv": ["cv_object"],
+        "scoring": [
+            StrOptions(set(get_scorer_names())),
+            callable,
+            list,
+            tuple,
+            dict,
+            None,
+        ],
+        "refit": ["boolean", str, callable],
+        **{
+            name: LinearClassifier._parameter_constraints[name]
+            for name in (*SHARED, "verbose")
+        },
+        "n_jobs": [Integral, None],
+    }
+    _scoring = "accuracy"  # where none is given
+
+    # X, y and the weights are checked, and classes weighted, as in a plain fit
+    _validate_data = LinearClassifier._validate_data
+    _sample_weights = LinearClassifier._sample_weights
+    _class_weights = LinearClassifier._class_weights
+    _labels_and_weights = LinearClassifier._labels_and_weights
+
+    alphas: Any
+    cv: Any
+    scoring: Any
+    refit: Any
+    class_weight: Any
+    solver: str
+    tol: float
+    max_iter: int
+    fit_intercept: bool
+    n_jobs: int | None
+    random_state: Any
+    verbose: Any
+
+    def _plain(self, **params: Any) -> LinearClassifier:
+        """The estimator that is tuned."""
+        raise NotImplementedError
+
+    def _shared(self) -> dict[str, Any]:
+        """The parameters that every cell shares."""
+        return {name: getattr(self, name) for name in SHARED}
+
+    def _grid(self, alphas: list[Any]) -> dict[str, list[Any]]:
+        """The values of each parameter, for these alphas."""
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, **params: Any
+    ) -> LinearClassifierCV:
+        """Cross-validate every cell of the grid, and fit the best to all samples.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples, as the plain estimator takes them.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0, for the fits and for those scorers that take weights.
+        **params : dict
+            ``groups`` for the splitter; with ``enable_metadata_routing=True`` whatever
+            splitter and scorers request.
+
+        Returns
+        -------
+        self : object
+            The fitted search.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, X, y or the weights are not as described, fewer than two
+            classes have weight, or no fold could be fitted.
+        """
+        _refuse_dask(self, X, y)
+        self._validate_params()
+        extra = {name: params[name] for name in params if name != "groups"}
+        _raise_for_params(extra, self, "fit")
+        for note in self._fit(X, y, sample_weight, params):
+            warnings.warn(note, stacklevel=2)
+        return self
+
+    @with_callbacks
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, params: dict[str, Any]
+    ) -> list[Warning]:
+        """The search itself, and what to warn of."""
+        scorer, metric = check_scoring_of(self)
+        root, told = self._root_context(X, y, sample_weight)
+        given, given_y = indexable(X, y)
+        X, y = self._validate_data(X, y)
+        weights = self._sample_weights(X, sample_weight)
+        _, labels, total = self._labels_and_weights(y, weights)
+        alphas = self._alphas(Data(X, labels, total, labels.max() + 1))
+        cells = self._cells(alphas)
+        if sample_weight is not None:
+            params = {**params, "sample_weight": weights}
+        notes = without_weights(self, scorer, params)
+        split_params, score_params = route(self, scorer, params)
+        given_y = given_y if hasattr(given_y, "iloc") else y
+        cv = check_cv(self.cv, given_y, classifier=True)
+        splits = list(cv.split(given, given_y, **split_params))
+        groups, failures = grouped(y, weights, splits, self._labels_and_weights)
+        search = Search(
+            X=X,
+            given=given if hasattr(given, "columns") else None,
+            y=given_y,
+            sample_weight=None if sample_weight is None else weights,
+            template=self._template(),
+            scorer=scorer,
+            quick=quick_name(self),
+            score_params=score_params,
+            cells=cells,
+            problems=distinct(cells),
+            n_splits=len(splits),
+            options=self._options(),
+            verbose=int(self.verbose),
+        )
+        fits = len(cells) * len(splits)
+        if self.verbose:
+            print(
+                f"Fitting {len(splits)} folds for each of {len(cells)} candidates, "
+                f"totalling {fits} fits"
+            )
+        with subtask(root, told, "search", fits, sequential=False) as context:
+            found = self._evaluate(search, groups, context)
+        name = type(self).__name__
+        notes += failed_folds(name, failures, len(splits), found)
+        notes += failed_scores(found) + open_gaps(name, found, self.tol)
+        self._forget()
+        self.multimetric_ = isinstance(found[0].scores, dict)
+        if self.multimetric_:
+            metric = check_refit(self, found[0].scores)
+        self.n_splits_, self.scorer_ = len(splits), getattr(scorer, "_scorers", scorer)
+        self.cv_results_, odd = table(cells, found, len(splits))
+        self.alphas_ = np.array(alphas, dtype=float)
+        notes += odd + self._choose(metric, cells)
+        if self.refit is not False:
+            model = self._plain(**self.best_params_)
+            with subtask(root, told, "refit-with-best-params", below=model):
+                self._refit(model, given, given_y, sample_weight)
+        if root is not None:
+            root.call_on_fit_task_end(**told)
+        return notes
+
+    def _template(self) -> LinearClassifier:
+        """The plain estimator that cells are made of, with what it has seen of X."""
+        template = self._plain()
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(template, name, getattr(self, name))
+        return template
+
+    def _options(self) -> Options:
+        """What the solvers are asked."""
+        plain, seed = self._plain(), self.random_state
+        rng = np.random.RandomState()
+        if seed is not None:
+            rng = deepcopy(check_random_state(seed))  # as a clone has a copy
+        return Options(
+            self.tol,
+            self.max_iter,
+            plain.batch_size,
+            plain.learning_rate,
+            rng,
+            Reporter(),
+        )
+
+    def _forget(self) -> None:
+        """What an earlier fit has found."""
+        seen = "n_features_in_", "feature_names_in_"  # of X, by this one
+        for name in [*vars(self)]:
+            if name == "_certificate" or (name.endswith("_") and name not in seen):
+                delattr(self, name)
+
+    def _root_context(self, X: Any, y: Any, weights: Any) -> tuple[Any, dict[str, Any]]:
+        """The callbacks' context of this fit, and what each of its tasks tells."""
+        metadata = None if weights is None else {"sample_weight": weights}
+        told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
+        if not hasattr(self, "_init_callback_context"):
+            return None, told
+        root = self._init_callback_context(max_subtasks=1 + (self.refit is not False))
+        return root.call_on_fit_task_begin(**told), told
+
+    # The grid ---------------------------------------------------------------------
+
+    def _alphas(self, data: Data) -> list[Any]:
+        """The values of alpha, as they were given or those of the automatic grid."""
+        if not isinstance(self.alphas, Integral):
+            return positive("alphas", self.alphas)
+        units = [
+            self._plain(**params)._problem()[:2]
+            for params in ParameterGrid(self._grid([1.0]))
+        ]
+        return automatic_alphas(data, units, int(self.alphas))
+
+    def _cells(self, alphas: list[Any]) -> list[Cell]:
+        """All cells, in the order of scikit-learn's ParameterGrid."""
+        return [
+            Cell(params, *self._plain(**params)._problem())
+            for params in ParameterGrid(self._grid(alphas))
+        ]
+
+    def _evaluate(
+        self, search: Search, groups: list[Group], context: Any
+    ) -> list[Evaluation]:
+        """Solve and score all cells on all folds."""
+        contexts: dict[tuple[int, int], Any] = {}
+        if context is not None and hasattr(self, "_skl_callbacks"):
+            for index in range(len(search.cells)):
+                for fold in range(search.n_splits):
+                    contexts[index, fold] = context.subcontext(
+                        task_name="candidate-split-evaluation",
+                        task_id=index * search.n_splits + fold,
+                    )
+        from joblib import effective_n_jobs  # scikit-learn requires it
+
+        together = effective_n_jobs(self.n_jobs) == 1
+        tasks = [
+            Task(group, problems, folds, contexts, self if contexts else None)
+            for group in groups
+            for problems, folds in shares(
+                [problem.loss for problem in search.problems], group.folds, together
+            )
+        ]
+        parts = Parallel(n_jobs=self.n_jobs)(
+            delayed(evaluate)(search, task) for task in tasks
+        )
+        return [evaluation for part in parts for evaluation in part]
+
+    # The choice -------------------------------------------------------------------
+
+    def _choose(self, metric: Any, cells: list[Cell]) -> list[Warning]:
+        """The best cell, unless nothing says which of several metrics counts."""
+        if self.refit is False and self.multimetric_:
+            return []
+        results = self.cv_results_
+        index = self.best_index_ = best_index(self.refit, metric, results, cells)
+        self.best_params_ = results["params"][index]
+        for name, value in self.best_params_.items():
+            setattr(self, f"{name}_", value)
+        if callable(self.refit):
+            return []
+        mean = results[f"mean_test_{metric}"]
+        self.best_score_ = mean[index]
+        best = int(results[f"rank_test_{metric}"].argmin())
+        return at_edge(type(self).__name__, best, mean, cells)
+
+    def _refit(self, model: Any, X: Any, y: Any, sample_weight: Any) -> None:
+        """Fit the best plain estimator, and take over what it has learnt."""
+        model.verbose = max(int(self.verbose) - 2, 0)
+        start = time.perf_counter()
+        model.fit(X, y, sample_weight)
+        self.refit_time_ = time.perf_counter() - start
+        self.best_estimator_ = model
+        for name in (
+            "classes_",
+            "coef_",
+            "intercept_",
+            "n_iter_",
+            "loss_curve_",
+            "solver_",
+            "dual_gap_",
+            "_certificate",
+        ):
+            if hasattr(model, name):
+                setattr(self, name, getattr(model, name))
+
+    # Prediction -------------------------------------------------------------------
+
+    decision_function = available_if(refitted)(LinearPredictor.decision_function)
+    certify = available_if(refitted)(LinearPredictor.certify)
+    predict = available_if(refitted)(LinearPredictor.predict)
+
+    @available_if(refitted)
+    def score(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> float:
+        """The score of the refitted model, by ``scoring``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+        **params : dict
+            With ``enable_metadata_routing=True``, whatever the scorer requests.
+
+        Returns
+        -------
+        score : float
+            Of several scorers, that of the one named by ``refit``.
+        """
+        check_is_fitted(self)
+        _raise_for_params(params, self, "score")
+        if sample_weight is not None:
+            params["sample_weight"] = sample_weight
+        if _routing_enabled():
+            params = process_routing(self, "score", **params).scorer["score"]
+        scorer = self.scorer_
+        if isinstance(scorer, dict):
+            if self.refit not in scorer:
+                raise ValueError(
+                    "score needs one metric, and refit, a callable, names none of "
+                    f"{list(scorer)}."
+                )
+            scorer = scorer[self.refit]
+        score = scorer(self.best_estimator_, X, y, **params)
+        return score[self.refit] if isinstance(score, dict) else score
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Which metadata go to the splitter and the scorers.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            The weights to ``fit`` itself, and the requests of ``cv`` and ``scoring``.
+        """
+        scorer, _ = check_scoring_of(self)
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(
+                splitter=self.cv,
+                method_mapping=MethodMapping().add(caller="fit", callee="split"),
+            )
+            .add(
+                scorer=scorer,
+                method_mapping=MethodMapping()
+                .add(caller="score", callee="score")
+                .add(caller="fit", callee="score"),
+            )
+        )
+
+
+def _refuse_dask(search: Any, *collections: Any) -> None:
+    """Dask collections are for the plain estimators."""
+    if any(type(each).__module__.split(".")[0] == "dask" for each in collections):
+        name = type(search).__name__
+        raise TypeError(
+            f"{name} does not take Dask collections: it needs all rows at once. Fit "
+            f"{name.removesuffix('CV')}, which takes them, for each alpha and fold, or "
+            "tune on a sample of the rows (compute() it first)."
+        )

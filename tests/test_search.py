@@ -1,0 +1,985 @@
+"""The searches: GridSearchCV's table from one computation, and the choice from it."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse
+import sklearn
+from conftest import PROBLEMS
+from joblib import parallel_config
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.metrics import accuracy_score, get_scorer, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    RepeatedStratifiedKFold,
+    ShuffleSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    cross_val_score,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import sklinear._cells
+from sklinear import (
+    LinearSVMClassifier,
+    LinearSVMClassifierCV,
+    SoftmaxClassifier,
+    SoftmaxClassifierCV,
+)
+
+IRIS = PROBLEMS["iris"]
+SEARCHES = {"svm": LinearSVMClassifierCV, "softmax": SoftmaxClassifierCV}
+GRIDS = {
+    "svm": {
+        "alpha": [1e-2, 1e-1],
+        "delta": [1.0],
+        "loss": ["hinge", "squared_hinge"],
+    },
+    "softmax": {"alpha": [1e-2, 1e-1]},
+}
+MARGINS = {**GRIDS["svm"], "delta": [0.1, 1.0]}  # 10 leaves a hinge with many optima
+PLURALS = {"alpha": "alphas", "delta": "deltas", "loss": "losses"}
+PLAIN = {"svm": LinearSVMClassifier, "softmax": SoftmaxClassifier}
+TIGHT = 1e-10
+# log losses of optima that are known to 1e-10 in their objectives
+CLOSE = 1e-5
+
+# the two of a test may choose an alpha at the end of its grid of two
+pytestmark = pytest.mark.filterwarnings("ignore:.*at the (weak|strong)est penalty")
+
+
+@pytest.fixture(params=SEARCHES)
+def kind(request):
+    """Each search's short name."""
+    return request.param
+
+
+def search_of(kind, grid=None, **params):
+    """A search over a grid that is small unless given."""
+    grid = {PLURALS[name]: v for name, v in (grid or GRIDS[kind]).items()}
+    return SEARCHES[kind](**{"cv": 3, **grid, **params})
+
+
+def peer_of(kind, grid=None, *, cv=3, scoring=None, refit=True, **params):
+    """scikit-learn's search over the plain estimator, with the same folds."""
+    if scoring is None and kind == "softmax":
+        scoring = "neg_log_loss"
+    return GridSearchCV(
+        PLAIN[kind](**params), grid or GRIDS[kind], cv=cv, scoring=scoring, refit=refit
+    )
+
+
+def assert_same_search(found, peer, atol=0.0):
+    """All that a search says of its cells is what its peer says."""
+    ours, theirs = found.cv_results_, peer.cv_results_
+    assert set(ours) == set(theirs)
+    for key, expected in theirs.items():
+        if key == "params":
+            assert ours[key] == expected
+            continue
+        assert type(ours[key]) is type(expected), key
+        assert ours[key].dtype == expected.dtype, key
+        assert ours[key].shape == expected.shape, key
+        if key.startswith("param_"):
+            assert ours[key].tolist() == expected.tolist()
+            assert not np.ma.getmaskarray(ours[key]).any()
+        elif "time" not in key and (not key.startswith("rank_") or atol == 0):
+            np.testing.assert_allclose(ours[key], expected, rtol=0, atol=atol)
+    for name in ("n_splits_", "multimetric_", "best_index_", "best_params_"):
+        assert hasattr(found, name) == hasattr(peer, name)
+        if atol == 0 and hasattr(peer, name):
+            assert getattr(found, name) == getattr(peer, name)
+    assert hasattr(found, "best_score_") == hasattr(peer, "best_score_")
+    if hasattr(peer, "best_score_"):
+        assert found.best_score_ == pytest.approx(
+            peer.best_score_, abs=atol, nan_ok=True
+        )
+
+
+# scikit-learn's own checks ------------------------------------------------------------
+
+
+# Two folds, since some of its sets have but three rows of a class. These alphas, since
+# "balanced" is balanced in each fold, so that a wide grid may choose another cell than
+# with the weights of the whole, which one check takes for the same.
+@parametrize_with_checks(
+    [
+        LinearSVMClassifierCV(cv=2, alphas=[1e-1, 1e-2]),
+        SoftmaxClassifierCV(cv=2, alphas=[1e-1, 1e-2]),
+    ]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+# Equal to GridSearchCV ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "blobs", "two", "wide", "sparse"])
+def test_the_table_is_that_of_grid_search(kind, name):
+    X, y, _ = PROBLEMS[name]
+    grid = MARGINS if kind == "svm" else None
+    found = search_of(kind, grid, tol=TIGHT).fit(X, y)
+    peer = peer_of(kind, grid, tol=TIGHT).fit(X, y)
+    assert_same_search(found, peer, CLOSE if kind == "softmax" else 0.0)
+    if found.best_params_ == peer.best_params_:  # a tie may end another way
+        np.testing.assert_array_equal(found.coef_, peer.best_estimator_.coef_)
+        assert found.score(X, y) == peer.score(X, y)
+
+
+def test_default_tol_gives_the_scores_to_a_thousandth(kind):
+    X, y, _ = PROBLEMS["wine"]
+    grid = {**GRIDS[kind], "alpha": [1e-3, 1e-1, 1e-2]}
+    found = search_of(kind, grid, cv=5).fit(X, y)
+    assert_same_search(found, peer_of(kind, grid, cv=5, tol=TIGHT).fit(X, y), 1e-3)
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "neg_log_loss", "roc_auc_ovr"])
+def test_a_name_is_scored_as_grid_search_scores_it(kind, scoring):
+    if kind == "svm" and scoring != "accuracy":
+        scoring = "f1_macro"
+    found = search_of(kind, tol=TIGHT, scoring=scoring).fit(*IRIS[:2])
+    peer = peer_of(kind, tol=TIGHT, scoring=scoring).fit(*IRIS[:2])
+    assert_same_search(found, peer, 0.0 if kind == "svm" else CLOSE)
+    assert found.score(*IRIS[:2]) == pytest.approx(peer.score(*IRIS[:2]), abs=CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "svm"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_short_cut_to_a_score_gives_the_scorers_own_number(kind, weighted):
+    X, y, weights = PROBLEMS["weighted"]
+    weights = weights if weighted else None
+    for name in ["accuracy", "neg_log_loss"][: 1 + (kind == "softmax")]:
+        quick = search_of(kind, scoring=name).fit(X, y, sample_weight=weights)
+        # wrapped, it is no name that the search knows
+        long = search_of(kind, scoring={"only": name}, refit="only")
+        long.fit(X, y, sample_weight=weights)
+        np.testing.assert_array_equal(
+            quick.cv_results_["mean_test_score"], long.cv_results_["mean_test_only"]
+        )
+
+
+def test_a_margin_scales_the_scores_that_a_scorer_sees():
+    def widest(model, X, y):
+        return np.abs(model.decision_function(X)).max() / model.delta
+
+    found = search_of("svm", MARGINS, tol=TIGHT, scoring=widest).fit(*IRIS[:2])
+    peer = peer_of("svm", MARGINS, tol=TIGHT, scoring=widest).fit(*IRIS[:2])
+    for key in ("mean_test_score", "split2_test_score"):
+        np.testing.assert_allclose(
+            found.cv_results_[key], peer.cv_results_[key], rtol=1e-4
+        )
+
+
+def test_equal_cells_are_solved_once(monkeypatch):
+    asked = []
+    solve = sklinear._cells.solve_grid
+
+    def spy(data, problems, folds, *args):
+        asked.append((len(problems), len(folds)))
+        return solve(data, problems, folds, *args)
+
+    monkeypatch.setattr(sklinear._cells, "solve_grid", spy)
+    found = LinearSVMClassifierCV(
+        alphas=[1e-3, 1e-2, 1e-1, 1e-2], deltas=[1, 10, 100]
+    ).fit(*IRIS[:2])
+    # the hinge: alpha * delta from 1e-3 to 1e1; its square: three alphas
+    assert asked == [(5 + 3, 5)]
+    table = found.cv_results_
+    assert len(table["params"]) == 4 * 3 * 2
+    by_problem = {}
+    for params, score in zip(table["params"], table["mean_test_score"], strict=True):
+        alpha, delta, loss = params.values()
+        key = loss, round(np.log10(alpha * delta if loss == "hinge" else alpha))
+        by_problem.setdefault(key, set()).add(score)
+    assert all(len(scores) == 1 for scores in by_problem.values())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_other_numbers_are_searched_as_the_plain_estimator_fits_them(kind, dtype):
+    X, y = np.rint(10 * IRIS.X).astype(dtype), IRIS.y
+    found = search_of(kind).fit(X, y)
+    assert_same_search(found, peer_of(kind).fit(X, y), 1e-3)
+    assert found.coef_.dtype == (np.float32 if dtype == np.float32 else np.float64)
+
+
+@pytest.mark.parametrize("labels", [["b", "a", "c"], [True, False, True], [7, -1, 3]])
+def test_labels_of_any_kind(kind, labels):
+    y = np.array(labels)[IRIS.y]
+    found = search_of(kind, tol=TIGHT).fit(IRIS.X, y)
+    peer = peer_of(kind, tol=TIGHT).fit(IRIS.X, y)
+    assert_same_search(found, peer, CLOSE if kind == "softmax" else 0.0)
+    assert found.predict(IRIS.X).dtype == y.dtype
+    np.testing.assert_array_equal(found.classes_, np.unique(y))
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 1.0, 1: 5.0, 2: 0.2}])
+def test_classes_are_weighted_within_each_fold(kind, class_weight):
+    X, y = IRIS.X[20:], IRIS.y[20:]
+    params = {"tol": TIGHT, "class_weight": class_weight}
+    found = search_of(kind, **params).fit(X, y)
+    peer = peer_of(kind, **params).fit(X, y)
+    assert_same_search(found, peer, CLOSE if kind == "softmax" else 0.0)
+
+
+def test_a_class_that_a_weight_leaves_out_is_unknown_to_the_folds():
+    class_weight = {0: 1, 1: 1, 2: 0}
+    found = search_of("svm", class_weight=class_weight, tol=TIGHT).fit(*IRIS[:2])
+    peer = peer_of("svm", class_weight=class_weight, tol=TIGHT).fit(*IRIS[:2])
+    assert_same_search(found, peer)
+    assert list(found.classes_) == [0, 1]
+
+
+def test_without_an_intercept(kind):
+    found = search_of(kind, fit_intercept=False, tol=TIGHT).fit(*IRIS[:2])
+    peer = peer_of(kind, fit_intercept=False, tol=TIGHT).fit(*IRIS[:2])
+    assert_same_search(found, peer, CLOSE if kind == "softmax" else 0.0)
+
+
+# Folds --------------------------------------------------------------------------------
+
+GROUPS = np.arange(150) % 4
+SPLITTERS = {
+    "int": 2,
+    "stratified": StratifiedKFold(3, shuffle=True, random_state=0),
+    "repeated": RepeatedStratifiedKFold(n_splits=2, n_repeats=2, random_state=0),
+    "shuffled": ShuffleSplit(3, test_size=0.3, random_state=0),
+    "list": list(StratifiedKFold(3).split(*IRIS[:2])),
+    "masks": [(i != GROUPS, i == GROUPS) for i in range(2)],
+    "one fold": [(np.arange(0, 150, 2), np.arange(1, 150, 2))],
+    "twice": [(np.arange(300) * 7 // 3 % 150, np.arange(5, 150, 3))],
+    "groups": GroupKFold(3),
+    "stratified groups": StratifiedGroupKFold(3),
+    "each group": LeaveOneGroupOut(),
+}
+
+
+@pytest.mark.parametrize("name", SPLITTERS)
+def test_every_splitter_makes_the_folds_of_grid_search(kind, name):
+    cv = SPLITTERS[name]
+    params = {"groups": GROUPS} if "group" in name else {}
+    found = search_of(kind, tol=TIGHT, cv=cv).fit(*IRIS[:2], **params)
+    peer = peer_of(kind, tol=TIGHT, cv=cv).fit(*IRIS[:2], **params)
+    assert_same_search(found, peer, CLOSE if kind == "softmax" else 0.0)
+
+
+def test_splits_may_come_from_a_generator(kind):
+    found = search_of(kind, cv=StratifiedKFold(3).split(*IRIS[:2])).fit(*IRIS[:2])
+    assert_same_search(found, search_of(kind).fit(*IRIS[:2]))
+
+
+def test_folds_that_lack_a_class_have_a_model_of_the_others():
+    X, y = IRIS[:2]
+    few = np.r_[0:50, 50:100, 100:103]
+    splits = [
+        (few[:100], np.arange(0, 150, 4)),  # knows two classes, is asked for three
+        (few, np.arange(1, 150, 4)),
+        (np.r_[50:150], np.arange(2, 150, 4)),  # two others
+    ]
+    found = search_of("svm", cv=splits, tol=TIGHT).fit(X, y)
+    assert_same_search(found, peer_of("svm", cv=splits, tol=TIGHT).fit(X, y))
+    seen = []
+
+    def scorer(model, X, y):
+        seen.append((model.classes_.tolist(), model.decision_function(X).shape[1:]))
+        return model.score(X, y)
+
+    again = search_of("svm", cv=splits, tol=TIGHT, scoring=scorer).fit(X, y)
+    assert_same_search(again, found)
+    assert {tuple(classes) for classes, _ in seen} == {(0, 1), (0, 1, 2), (1, 2)}
+    assert {shape for classes, shape in seen if len(classes) == 2} == {()}
+
+
+def test_a_log_loss_is_nan_only_where_a_class_was_never_seen():
+    X, y = IRIS[:2]
+    rows = np.arange(150)
+    known = (rows[::2], rows[1:90:2])  # the rows to be scored lack a class
+    unknown = (rows[:100], rows[::3])  # the model does
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        found = search_of("softmax", cv=[known, unknown]).fit(X, y)
+    table = found.cv_results_
+    assert np.isfinite(table["split0_test_score"]).all()
+    assert np.isnan(table["split1_test_score"]).all()
+    assert np.all(table["rank_test_score"] == 1)
+    messages = [str(warning.message) for warning in caught]
+    assert [m.startswith("Scoring failed on 2 of 4 fits") for m in messages] == [1, 0]
+    assert "non-finite" in messages[1]
+    model = SoftmaxClassifier(alpha=1e-2).fit(X[known[0]], y[known[0]])
+    logs = model.predict_log_proba(X[known[1]])[np.arange(45), y[known[1]]]
+    assert table["split0_test_score"][0] == pytest.approx(logs.mean(), abs=1e-3)
+
+
+def test_a_fold_that_cannot_be_fitted_is_nan_as_in_grid_search():
+    X, y = IRIS[:2]
+    rows = np.arange(150)
+    splits = [(rows[::2], rows[1::2]), (rows[:50], rows[50:])]  # of one class only
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        found = search_of("svm", cv=splits, tol=TIGHT).fit(X, y)
+    assert [w.category for w in caught] == [FitFailedWarning, UserWarning]
+    assert "1 of 2 folds" in str(caught[0].message)
+    assert "at least 2 classes" in str(caught[0].message)
+    with warnings.catch_warnings(action="ignore"):
+        peer = peer_of("svm", cv=splits, tol=TIGHT).fit(X, y)
+    assert_same_search(found, peer)
+    with pytest.raises(ValueError, match=r"All the 1 folds(.|\n)*at least 2 classes"):
+        search_of("svm", cv=splits[1:]).fit(X, y)
+
+
+# Weights ------------------------------------------------------------------------------
+
+
+def test_weights_go_to_the_fits_and_to_the_scorer(kind):
+    X, y, weights = PROBLEMS["weighted"]
+    found = search_of(kind, tol=TIGHT).fit(X, y, sample_weight=weights)
+    name = "accuracy" if kind == "svm" else "neg_log_loss"
+    with sklearn.config_context(enable_metadata_routing=True):
+        peer = peer_of(
+            kind,
+            tol=TIGHT,
+            scoring=get_scorer(name).set_score_request(sample_weight=True),
+        )
+        peer.estimator.set_fit_request(sample_weight=True)
+        peer.fit(X, y, sample_weight=weights)
+        routed = search_of(kind, tol=TIGHT).fit(X, y, sample_weight=weights)
+        assert_same_search(routed, found)
+    assert_same_search(found, peer, CLOSE)
+    np.testing.assert_allclose(found.coef_, peer.best_estimator_.coef_, rtol=1e-6)
+    other = search_of(kind, tol=TIGHT).fit(X, y)
+    scores = [s.cv_results_["mean_test_score"] for s in (found, other)]
+    assert not np.allclose(*scores, atol=1e-2)
+
+
+def test_with_routing_weights_and_groups_go_where_they_are_requested(kind):
+    X, y, weights = PROBLEMS["weighted"]
+    groups = np.arange(60) % 4
+    with sklearn.config_context(enable_metadata_routing=True):
+        told = []
+
+        def function(y, predicted, sample_weight=None):
+            told.append(sample_weight)
+            return accuracy_score(y, predicted, sample_weight=sample_weight)
+
+        scorer = make_scorer(function).set_score_request(sample_weight=False)
+        search = search_of(kind, cv=GroupKFold(4), scoring=scorer)
+        search.fit(X, y, sample_weight=weights, groups=groups)
+        assert told
+        assert all(weight is None for weight in told)
+        # and from outside
+        search = search_of(kind).set_fit_request(sample_weight=True)
+        scores = cross_val_score(
+            search,
+            X,
+            y,
+            params={"sample_weight": weights},
+            scoring=get_scorer("accuracy").set_score_request(sample_weight=False),
+        )
+        assert len(scores) == 5
+
+
+def test_unknown_metadata_are_refused(kind):
+    with pytest.raises(ValueError, match="enable_metadata_routing"):
+        search_of(kind).fit(*IRIS[:2], colour="red")
+
+
+def test_a_scorer_without_weights_is_warned_of():
+    def scorer(model, X, y):
+        return model.score(X, y)
+
+    X, y, weights = PROBLEMS["weighted"]
+    with pytest.warns(UserWarning, match="does not support sample_weight"):
+        search_of("svm", scoring=scorer).fit(X, y, sample_weight=weights)
+
+
+def test_rows_of_weight_zero_might_as_well_not_be_there(kind):
+    X, y = IRIS[:2]
+    weights = (np.arange(150) % 3 > 0).astype(float)
+    splits = list(StratifiedKFold(3).split(X, y))
+    found = search_of(kind, cv=splits, tol=TIGHT).fit(X, y, sample_weight=weights)
+    kept = np.flatnonzero(weights)
+    place = np.full(150, -1)
+    place[kept] = np.arange(len(kept))
+    fewer = [tuple(p[p >= 0] for p in (place[a], place[b])) for a, b in splits]
+    other = search_of(kind, cv=fewer, tol=TIGHT).fit(X[kept], y[kept])
+    assert_same_search(found, other, CLOSE if kind == "softmax" else 1e-15)
+
+
+# Several metrics ----------------------------------------------------------------------
+
+
+def both(model, X, y):
+    """Two metrics from one callable."""
+    score = model.score(X, y)
+    return {"right": score, "wrong": -score}
+
+
+SEVERAL = {
+    "list": (["accuracy", "f1_macro"], "f1_macro"),
+    "tuple": (("accuracy", "f1_macro"), "accuracy"),
+    "dict": ({"a": "accuracy", "b": make_scorer(accuracy_score)}, "b"),
+    "callable": (both, "wrong"),
+    "no refit": (["accuracy", "f1_macro"], False),
+    "own rule": (["accuracy", "f1_macro"], lambda table: 1),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_metrics(kind, name):
+    scoring, refit = SEVERAL[name]
+    params = {"scoring": scoring, "refit": refit, "tol": TIGHT}
+    found = search_of(kind, **params).fit(*IRIS[:2])
+    peer = peer_of(kind, **params).fit(*IRIS[:2])
+    assert_same_search(found, peer)
+    assert found.multimetric_
+    if isinstance(refit, str):
+        assert found.score(*IRIS[:2]) == peer.score(*IRIS[:2])
+    if scoring is not both:
+        assert set(found.scorer_) == set(peer.scorer_)
+
+
+@pytest.mark.parametrize("scoring", [["accuracy", "f1_macro"], both])
+@pytest.mark.parametrize("refit", [True, "recall", "one_std"])
+def test_several_metrics_need_one_that_chooses(kind, scoring, refit):
+    with pytest.raises(ValueError, match="refit must be set to a scorer key"):
+        search_of(kind, scoring=scoring, refit=refit).fit(*IRIS[:2])
+
+
+def test_one_of_several_scorers_that_fails_is_nan_alone():
+    def broken(y, predicted):
+        raise RuntimeError("no score today")
+
+    scoring = {"good": "accuracy", "bad": make_scorer(broken)}
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        found = search_of("svm", scoring=scoring, refit="good").fit(*IRIS[:2])
+    assert np.isnan(found.cv_results_["mean_test_bad"]).all()
+    assert np.all(found.cv_results_["rank_test_bad"] == 1)
+    assert found.best_score_ > 0.9
+    assert "no score today" in str(caught[0].message)
+
+
+# The choice ---------------------------------------------------------------------------
+
+
+def test_a_callable_chooses_its_row(kind):
+    found = search_of(kind, refit=lambda table: 1, tol=TIGHT).fit(*IRIS[:2])
+    assert_same_search(found, peer_of(kind, refit=lambda table: 1).fit(*IRIS[:2]), 1)
+    assert found.best_params_ == found.cv_results_["params"][1]
+    for name, value in found.best_params_.items():
+        assert getattr(found, f"{name}_") == value
+    for wrong, error in ((0.5, TypeError), (-1, IndexError), (99, IndexError)):
+        with pytest.raises(error, match="best_index_"):
+            search_of(kind, refit=lambda table, wrong=wrong: wrong).fit(*IRIS[:2])
+
+
+def test_one_std_takes_the_strongest_penalty_within_one_standard_error(kind):
+    X, y = IRIS[:2]
+    X = X + np.random.default_rng(0).normal(size=X.shape) / 2  # folds that differ
+    grid = {"alphas": np.logspace(1, -3, 9)}
+    if kind == "svm":
+        grid["losses"] = ["squared_hinge"]
+    found = SEARCHES[kind](**grid, refit="one_std").fit(X, y)
+    table = found.cv_results_
+    best = table["rank_test_score"].argmin()
+    folds = np.array([table[f"split{i}_test_score"] for i in range(5)])[:, best]
+    least = folds.mean() - folds.std(ddof=1) / np.sqrt(5)
+    stronger = [
+        (params, score)
+        for params, score in zip(table["params"], table["mean_test_score"], strict=True)
+        if params.get("loss") == table["params"][best].get("loss")
+        and params["alpha"] > found.alpha_
+    ]
+    assert found.best_score_ >= least
+    assert stronger
+    assert all(score < least for _, score in stronger)
+    assert found.alpha_ > table["params"][best]["alpha"]  # or it would show nothing
+
+
+def test_without_a_refit_there_is_a_choice_but_no_model(kind):
+    found = search_of(kind, refit=False).fit(*IRIS[:2])
+    assert found.best_params_
+    assert found.best_score_ > 0 or kind == "softmax"
+    names = ["predict", "decision_function", "score", "certify"]
+    names += ["predict_proba"] * (kind == "softmax")
+    for name in names:
+        assert not hasattr(found, name)
+        with pytest.raises(AttributeError):
+            getattr(found, name)(IRIS.X)
+    assert not hasattr(found, "coef_")
+    assert not hasattr(found, "best_estimator_")
+
+
+def test_the_refit_is_a_plain_fit_with_the_best_parameters(kind):
+    X, y, weights = PROBLEMS["weighted"]
+    found = search_of(kind).fit(X, y, sample_weight=weights)
+    plain = PLAIN[kind](**found.best_params_).fit(X, y, sample_weight=weights)
+    for name in vars(plain):
+        if name.endswith("_"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(plain, name))
+    np.testing.assert_array_equal(found.certify(X), plain.certify(X))
+    np.testing.assert_array_equal(found.predict(X), plain.predict(X))
+    if kind == "softmax":
+        np.testing.assert_array_equal(found.predict_proba(X), plain.predict_proba(X))
+        np.testing.assert_array_equal(
+            found.predict_log_proba(X), plain.predict_log_proba(X)
+        )
+    assert found.best_estimator_.get_params() == plain.get_params()
+    assert found.refit_time_ > 0
+
+
+def test_a_second_fit_forgets_the_first(kind):
+    X, y = IRIS[:2]
+    search = search_of(kind, scoring=["accuracy", "f1_macro"], refit="accuracy")
+    search.fit(X, y)
+    search.set_params(refit=False).fit(X, y)
+    for name in ("best_index_", "best_params_", "best_score_", "alpha_", "coef_"):
+        assert not hasattr(search, name), name
+    search.set_params(refit="accuracy", solver="sgd", max_iter=3, tol=1.0).fit(X, y)
+    assert search.solver_ == "sgd"
+    assert not hasattr(search, "dual_gap_")
+    with pytest.raises(AttributeError, match="has none"):
+        search.certify(X)
+
+
+# The grid -----------------------------------------------------------------------------
+
+BAD = {
+    "no alphas": ("svm", {"alphas": []}, "alphas must be .* at least one"),
+    "negative": ("softmax", {"alphas": [1.0, -1.0]}, "alphas must be .* > 0"),
+    "zero": ("softmax", {"alphas": [0.0, 1.0]}, "alphas must be .* > 0"),
+    "nan": ("svm", {"alphas": [np.nan]}, "alphas must be .*finite.*nan"),
+    "inf": ("svm", {"alphas": [np.inf]}, "alphas must be .*finite.*inf"),
+    "strings": ("softmax", {"alphas": ["0.1"]}, "alphas must be .*numbers"),
+    "a table": ("softmax", {"alphas": [[0.1]]}, "alphas must be"),
+    "a string": ("softmax", {"alphas": "many"}, "'alphas' parameter"),
+    "a float": ("softmax", {"alphas": 0.1}, "'alphas' parameter"),
+    "none of them": ("softmax", {"alphas": 0}, "'alphas' parameter"),
+    "no deltas": ("svm", {"deltas": []}, "deltas must be"),
+    "zero delta": ("svm", {"deltas": [0.0]}, "deltas must be .* > 0"),
+    "one delta": ("svm", {"deltas": 1.0}, "'deltas' parameter"),
+    "no losses": ("svm", {"losses": []}, "losses must be"),
+    "unknown loss": ("svm", {"losses": ["hinge", "log"]}, "losses must be .*'log'"),
+    "one loss": ("svm", {"losses": "hinge"}, "'losses' parameter"),
+    "refit": ("svm", {"refit": "best"}, "refit must be .*got 'best'"),
+    "scoring": ("svm", {"scoring": "speed"}, "'scoring' parameter"),
+    "cv": ("svm", {"cv": "ten"}, "'cv' parameter"),
+    "n_jobs": ("svm", {"n_jobs": 1.5}, "'n_jobs' parameter"),
+    "solver": ("svm", {"solver": "magic"}, "'solver' parameter"),
+    "tol": ("softmax", {"tol": 0.0}, "'tol' parameter"),
+    "classes": ("softmax", {"class_weight": {0: -1}}, "class_weight must be"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_parameters_are_named(name):
+    kind, params, message = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        SEARCHES[kind](**{"alphas": [0.1], **params}).fit(*IRIS[:2])
+
+
+def test_rows_are_as_asked_however_the_grid_is_written(kind):
+    alphas = np.array([1e-1, 1e-2, 1e-1])
+    grid = {**GRIDS[kind], "alpha": alphas}
+    found = search_of(kind, grid, tol=TIGHT).fit(*IRIS[:2])
+    peer = peer_of(kind, grid, tol=TIGHT).fit(*IRIS[:2])
+    assert_same_search(found, peer, CLOSE if kind == "softmax" else 0.0)
+    np.testing.assert_array_equal(found.alphas_, alphas)
+    whole = search_of(kind, {**GRIDS[kind], "alpha": [1, 10]}).fit(*IRIS[:2])
+    assert whole.cv_results_["param_alpha"].dtype == np.array([1, 10]).dtype
+
+
+def test_the_automatic_grid_begins_where_scores_are_those_of_the_priors(kind):
+    for name in ("iris", "wine", "sparse"):
+        X, y, _ = PROBLEMS[name]
+        found = SEARCHES[kind](alphas=4, cv=3, refit=False).fit(X, y)
+        alphas = found.alphas_
+        steps = np.diff(np.log(alphas))
+        assert np.all(steps < 0)
+        np.testing.assert_allclose(steps, steps[0], rtol=1e-2)  # of three digits
+        losses = ["hinge", "squared_hinge"] if kind == "svm" else [None]
+        for loss in losses:
+            params = {} if loss is None else {"loss": loss}
+            model = PLAIN[kind](alpha=alphas[0], **params).fit(X, y)
+            scores = X @ model.coef_.T
+            off = scores - scores.mean(axis=0)
+            assert np.sqrt(np.mean(np.sum(off**2, axis=1))) < 0.11  # 0.1, to 1st order
+        weak = PLAIN[kind](alpha=alphas[-1], **params).fit(X, y)
+        strong = PLAIN[kind](alpha=alphas[0], **params).fit(X, y)
+        assert weak.score(X, y) > max(0.9, strong.score(X, y)) - 0.05
+
+
+def test_the_automatic_grid_follows_the_features_scale_and_no_weights(kind):
+    X, y, weights = PROBLEMS["weighted"]
+    fit = {"alphas": 3, "refit": False, "cv": 2}
+    found = SEARCHES[kind](**fit).fit(X, y, sample_weight=weights)
+    heavier = SEARCHES[kind](**fit).fit(X, y, sample_weight=1000 * weights)
+    scaled = SEARCHES[kind](**fit).fit(100 * X, y, sample_weight=weights)
+    np.testing.assert_array_equal(heavier.alphas_, found.alphas_)
+    np.testing.assert_allclose(scaled.alphas_, 1e4 * found.alphas_, rtol=1e-9)
+    np.testing.assert_allclose(
+        scaled.cv_results_["mean_test_score"],
+        found.cv_results_["mean_test_score"],
+        atol=1e-2,  # of the one score that a row more or less is
+    )
+
+
+def test_the_automatic_grid_stretches_with_the_margins():
+    X, y = IRIS[:2]
+    one = LinearSVMClassifierCV(alphas=3, losses=["hinge"], refit=False).fit(X, y)
+    two = LinearSVMClassifierCV(
+        alphas=3, losses=["hinge"], deltas=[1, 100], refit=False
+    ).fit(X, y)
+    assert two.alphas_[0] == one.alphas_[0]
+    assert two.alphas_[-1] == pytest.approx(one.alphas_[-1] / 100)
+
+
+def test_features_that_tell_nothing_still_have_a_grid(kind):
+    found = SEARCHES[kind](alphas=2, cv=2).fit(np.ones((20, 2)), np.arange(20) % 2)
+    assert np.all(found.coef_ == 0)
+
+
+EDGE = "at the (weak|strong)est penalty of its grid"
+
+
+@pytest.mark.filterwarnings("default:.*est penalty of its grid")
+def test_the_best_alpha_at_the_edge_of_the_grid_is_warned_of():
+    X, y = IRIS[:2]
+    with pytest.warns(UserWarning, match="strongest penalty.*larger alphas") as caught:
+        SoftmaxClassifierCV(alphas=[1e-9, 1e-8, 1e-7]).fit(X, y)
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"weakest penalty.*'?alpha=1\b.*smaller"):
+        SoftmaxClassifierCV(alphas=[100, 1, 10]).fit(X, y)
+    with warnings.catch_warnings(action="error"):
+        SoftmaxClassifierCV(alphas=[1e-2, 1e-4, 1e-7]).fit(X, y)
+        SoftmaxClassifierCV(alphas=[1.0]).fit(X, y)  # nothing to choose from
+        SoftmaxClassifierCV(alphas=[1.0, 1.0]).fit(X, y)
+        # the user's own rule; and a draw with an alpha inside
+        SoftmaxClassifierCV(alphas=[100, 10], refit=lambda t: 0).fit(X, y)
+        easy = np.array([[0.0], [1.0]] * 10)
+        LinearSVMClassifierCV(alphas=[1, 0.1, 0.01]).fit(easy, easy.ravel() > 0)
+
+
+@pytest.mark.filterwarnings("default:.*est penalty of its grid")
+def test_the_edge_of_the_hinge_is_one_of_alpha_times_delta():
+    X, y = IRIS[:2]
+    grid = {"losses": ["hinge"], "cv": 3, "scoring": "accuracy"}
+    # 3e-1 .. 3e-4 for the hinge, although each delta's best alpha is at an end
+    with warnings.catch_warnings(action="error"):
+        inner = LinearSVMClassifierCV(
+            alphas=[3e-2, 3e-3], deltas=[0.1, 1, 10], **grid
+        ).fit(X, y)
+    assert 1e-4 < inner.alpha_ * inner.delta_ < 1
+
+
+# What goes wrong ----------------------------------------------------------------------
+
+
+def test_fits_that_do_not_converge_are_told_once(kind):
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        search_of(kind, max_iter=1, tol=1e-12).fit(*IRIS[:2])
+    caught = [w for w in caught if w.category is ConvergenceWarning]
+    refit, first = (str(warning.message) for warning in caught)
+    fits = 3 * (4 if kind == "svm" else 2)
+    assert first.startswith(f"{SEARCHES[kind].__name__} stopped {fits} of {fits} fits")
+    assert "within" in first
+    assert "tol=1e-12" in first
+    assert refit.startswith(PLAIN[kind].__name__)
+    assert caught[1].filename == __file__
+
+
+def test_a_scorer_that_fails_gives_nan_and_one_warning(kind):
+    def broken(model, X, y):
+        raise RuntimeError("no score today")
+
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        found = search_of(kind, scoring=broken).fit(*IRIS[:2])
+    assert np.isnan(found.cv_results_["mean_test_score"]).all()
+    cells = len(found.cv_results_["params"])
+    text = str(caught[0].message)
+    assert text.startswith(f"Scoring failed on {3 * cells} of {3 * cells} fits")
+    assert "no score today" in text
+    assert "non-finite" in str(caught[1].message)
+    assert len(caught) == 2
+    assert found.best_index_ == 0
+    with pytest.raises(ValueError, match="scoring must return a number"):
+        search_of(kind, scoring=lambda model, X, y: "good").fit(*IRIS[:2])
+
+
+def test_dask_collections_are_refused_with_a_way_out(kind):
+    array = type("Array", (), {"__module__": "dask.array.core"})()
+    with pytest.raises(TypeError, match=r"does not take Dask.*Classifier, which"):
+        search_of(kind).fit(array, array)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (np.full((9, 2), np.nan), np.arange(9) % 2, "NaN"),
+        (np.ones((9, 2)), np.zeros(9), "at least 2 classes"),
+        (np.ones((9, 2)), np.linspace(0, 1, 9), "continuous"),
+        (np.ones((9, 2)), np.arange(8) % 2, "inconsistent"),
+    ],
+)
+def test_bad_data_are_refused_in_the_name_of_the_search(kind, X, y, message):
+    with pytest.raises(ValueError, match=message):
+        search_of(kind).fit(X, y)
+
+
+# Solvers, jobs, frames, copies --------------------------------------------------------
+
+
+def test_every_solver_can_search(kind, solver):
+    found = search_of(kind, solver=solver, tol=1e-6, random_state=0).fit(*IRIS[:2])
+    assert found.solver_ == solver
+    assert_same_search(found, search_of(kind, tol=1e-6).fit(*IRIS[:2]), 1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_mini_batches_can_search_and_repeat_themselves(kind):
+    params = {"solver": "sgd", "max_iter": 20, "tol": 1e-2}
+    found = search_of(kind, random_state=0, **params).fit(*IRIS[:2])
+    again = search_of(kind, random_state=0, **params).fit(*IRIS[:2])
+    assert_same_search(found, again)
+    assert found.score(*IRIS[:2]) > (0.8 if kind == "svm" else -1.1)
+    search_of(kind, random_state=None, **params).fit(*IRIS[:2])
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_jobs_do_not_change_the_result(kind, backend):
+    X, y = IRIS[:2]
+    alone = search_of(kind, tol=TIGHT).fit(X, y)
+    with parallel_config(backend):
+        shared = search_of(kind, tol=TIGHT, n_jobs=2).fit(X, y)
+    # the same optima by other ways
+    assert_same_search(shared, alone, 1e-7 if kind == "softmax" else 0.0)
+    assert shared.best_params_ == alone.best_params_
+
+
+FRAMES = ["pandas", "polars"]
+
+
+@pytest.mark.parametrize("library", FRAMES)
+def test_frames_are_searched_and_scored_as_frames(kind, library):
+    frames = pytest.importorskip(library)
+    X = frames.DataFrame(
+        IRIS.X,
+        **{"pandas": {"columns": list("abcd")}}.get(library, {"schema": list("abcd")}),
+    )
+    y = frames.Series(np.array(["x", "y", "z"])[IRIS.y])
+    seen = []
+
+    def scorer(model, X, y):
+        seen.append((type(X), type(y)))
+        return model.score(X, y)
+
+    with warnings.catch_warnings(action="error"):
+        warnings.filterwarnings("ignore", ".*est penalty of its grid")
+        quick = search_of(kind, scoring="accuracy").fit(X, y)
+        found = search_of(kind, scoring=scorer).fit(X, y)
+    np.testing.assert_array_equal(
+        quick.cv_results_["mean_test_score"], found.cv_results_["mean_test_score"]
+    )
+    assert {frame for frame, _ in seen} == {type(X)}
+    assert list(found.feature_names_in_) == list("abcd")
+    assert set(found.predict(X)) <= {"x", "y", "z"}
+    if library == "pandas":
+        assert {series for _, series in seen} == {type(y)}
+
+
+def test_a_table_becomes_a_frame(kind):
+    pandas = pytest.importorskip("pandas")
+    found = search_of(kind).fit(*IRIS[:2])
+    frame = pandas.DataFrame(found.cv_results_)
+    assert len(frame) == len(found.cv_results_["params"])
+    assert frame["mean_test_score"].idxmax() == found.best_index_
+    assert frame["param_alpha"].dtype == float
+
+
+def test_copies_are_as_good(kind):
+    search = search_of(kind).fit(*IRIS[:2])
+    for copy in (pickle.loads(pickle.dumps(search)), clone(search).fit(*IRIS[:2])):
+        np.testing.assert_array_equal(copy.coef_, search.coef_)
+        np.testing.assert_array_equal(
+            copy.cv_results_["mean_test_score"], search.cv_results_["mean_test_score"]
+        )
+        assert copy.get_params().keys() == search.get_params().keys()
+
+
+def test_nothing_given_is_changed(kind):
+    X, y, weights = PROBLEMS["weighted"]
+    alphas = np.array([1e-2, 1e-1])
+    before = X.copy(), y.copy(), weights.copy(), alphas.copy()
+    SEARCHES[kind](alphas=alphas).fit(X, y, sample_weight=weights)
+    for old, new in zip(before, (X, y, weights, alphas), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_in_a_pipeline_and_under_cross_validation(kind):
+    X, y = PROBLEMS["wine"][:2]
+    model = make_pipeline(StandardScaler(), search_of(kind))
+    scores = cross_val_score(model, X, y, cv=3)
+    assert scores.mean() > (0.9 if kind == "svm" else -0.5)
+
+
+def test_sparse_columns_and_lists_are_taken(kind):
+    X, y = PROBLEMS["sparse"][:2]
+    found = search_of(kind, cv=KFold(2), tol=TIGHT).fit(X, y)
+    for other in (X.tocsc(), X.tocoo(), scipy.sparse.csr_array(X)):
+        same = search_of(kind, cv=KFold(2), tol=TIGHT).fit(other, y)
+        assert_same_search(same, found)
+    dense = search_of(kind, cv=KFold(2), tol=TIGHT).fit(X.toarray().tolist(), list(y))
+    assert_same_search(dense, found, CLOSE if kind == "softmax" else 0.0)
+
+
+# Progress and interruption ------------------------------------------------------------
+
+
+def test_verbose_tells_of_the_search(kind, capsys):
+    search_of(kind, verbose=1).fit(*IRIS[:2])
+    lines = capsys.readouterr().out.splitlines()
+    cells = 2 if kind == "softmax" else 4
+    assert lines[0] == (
+        f"Fitting 3 folds for each of {cells} candidates, totalling {3 * cells} fits"
+    )
+    search_of(kind, verbose=2).fit(*IRIS[:2])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 3 * cells
+    assert all(line.startswith("[CV ") and "score=" in line for line in lines[1:])
+    search_of(kind).fit(*IRIS[:2])
+    assert capsys.readouterr().out == ""
+
+
+callbacks = pytest.mark.skipif(
+    not hasattr(SoftmaxClassifier, "set_callbacks"),
+    reason="scikit-learn has callbacks from 1.9 on",
+)
+
+
+class Recorder:
+    """Notes the tasks that begin and end."""
+
+    def __init__(self):
+        self.tasks = []
+        self.models = []
+
+    def setup(self, estimator, context):
+        self.tasks.append("setup")
+
+    def teardown(self, estimator, context):
+        self.tasks.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context, *, X=None, y=None, metadata=None):
+        assert X.shape[0] == len(y) == len(metadata["sample_weight"])
+        self.tasks.append(f"begin {context.task_name}")
+
+    def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
+        self.tasks.append(f"end {context.task_name}")
+        if context.task_name == "candidate-split-evaluation":
+            self.models.append(fitted_estimator.predict(X))
+
+
+@callbacks
+def test_each_cell_on_each_fold_is_a_task(kind):
+    recorder = Recorder()
+    search = search_of(kind).set_callbacks(recorder)
+    search.fit(*IRIS[:2], sample_weight=np.ones(150))
+    cells = 3 * len(search.cv_results_["params"])
+    part = "candidate-split-evaluation"
+    assert recorder.tasks == [
+        "setup",
+        "begin fit",
+        "begin search",
+        *[f"begin {part}", f"end {part}"] * cells,
+        "end search",
+        "begin refit-with-best-params",
+        "end refit-with-best-params",
+        "end fit",
+        "teardown",
+    ]
+    assert len(recorder.models) == cells
+    plain = search_of(kind).fit(*IRIS[:2])
+    np.testing.assert_array_equal(search.coef_, plain.coef_)
+
+
+@callbacks
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_the_progress_bar_is_drawn(kind, n_jobs, capsys):
+    pytest.importorskip("rich")
+    from sklearn.callback import ProgressBar
+
+    search = search_of(kind, n_jobs=n_jobs).set_callbacks(ProgressBar())
+    with parallel_config("threading"):
+        search.fit(*IRIS[:2])
+    assert SEARCHES[kind].__name__ in capsys.readouterr().out
+
+
+INTERRUPTED = """
+    import os, signal, subprocess, sys, threading, time
+    import numpy as np
+    from joblib import parallel_config
+    from sklinear import SoftmaxClassifierCV
+
+    def scorer(model, X, y):
+        open(sys.argv[2], "a").close()  # the search is under way
+        time.sleep(0.2)
+        return model.score(X, y)
+
+    def interrupt():
+        while not os.path.exists(sys.argv[2]):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    X = np.random.default_rng(0).normal(size=(200, 5))
+    threading.Thread(target=interrupt, daemon=True).start()
+    start = time.monotonic()
+    try:
+        with parallel_config(sys.argv[1]):
+            SoftmaxClassifierCV(
+                alphas=200, cv=2, scoring=scorer, n_jobs=int(sys.argv[3])
+            ).fit(X, np.arange(200) % 2)
+    except KeyboardInterrupt:
+        time.sleep(0.5)
+        left = [t.name for t in threading.enumerate() if not t.daemon]
+        children = subprocess.run(
+            ["ps", "-ww", "-o", "pid=,stat=,args=", "--ppid", str(os.getpid())],
+            capture_output=True, text=True,
+        ).stdout
+        busy = [
+            line for line in children.splitlines()
+            if "ps -ww" not in line and "resource_tracker" not in line
+            and " Z" not in line
+        ]
+        print("interrupted", left, busy, time.monotonic() - start < 30)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and ps are of Unix")
+@pytest.mark.parametrize(("backend", "n_jobs"), [("threading", 1), ("loky", 2)])
+def test_an_interrupt_leaves_nothing_behind(backend, n_jobs, tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(INTERRUPTED),
+            backend,
+            str(tmp_path / "started"),
+            str(n_jobs),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "interrupted ['MainThread'] [] True\n", done.stderr
