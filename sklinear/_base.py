@@ -22,7 +22,8 @@ from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
 from sklinear._certificate import certificate
 from sklinear._data import Data, computing_dtype
 from sklinear._losses import Loss
-from sklinear._predictor import LinearPredictor, rows_of
+from sklinear._mapped import Mapped, is_mapped
+from sklinear._predictor import UNREAD, LinearPredictor, rows_of
 from sklinear._solvers import SOLVERS, Options, Reporter, Solution, choose
 from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
@@ -131,12 +132,12 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         weights = weights / weights.max()
         if self.class_weight == "balanced":
             weights = weights / np.bincount(labels, weights)[labels]
-        weights = weights / weights.sum()
+        weights /= weights.sum()
         start = np.zeros((X.shape[1], len(classes))), np.zeros(len(classes))
         if self.warm_start and hasattr(self, "coef_"):
             start = self._full_params(classes, X.shape[1])
         loss, alpha, scale, scale_of_objective = self._problem()
-        data = Data(X, labels, weights, len(classes))
+        data = Data(_loaded(X, len(classes)), labels, weights, len(classes))
         solver = self.solver
         if solver == "auto":
             solver = choose(data, loss, alpha)
@@ -247,9 +248,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             self._start_stream(known, X)
         loss, alpha, scale, _ = self._problem()
         W, b = self._full_params(self.classes_, X.shape[1])
+        labels, k = np.searchsorted(self.classes_, y), len(known)
         with single_threaded_blas():
             W, b = partial_sgd(
-                Data(X, np.searchsorted(self.classes_, y), weights, len(self.classes_)),
+                Data(_loaded(X, k), labels, weights, k),
                 loss,
                 alpha,
                 self.fit_intercept,
@@ -280,18 +282,23 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         )
 
     def _validate_data(self, X: Any, y: Any, reset: bool = True) -> tuple[Any, Any]:
-        """X as numbers of a dtype of KEPT, dense or CSR, and class labels."""
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=KEPT, reset=reset)
-        check_classification_targets(y)
-        largest = 0.0
-        if X.dtype.kind == "f":
-            largest = max(abs(float(X.max())), abs(float(X.min())))
-        if largest > LARGEST:
-            raise ValueError(
-                f"X must have values up to {LARGEST:g}, lest their squares overflow, "
-                f"got one of size {largest:g}: scale it down."
+        """X as numbers of a dtype of KEPT, dense, CSR or mapped, and class labels."""
+        if is_mapped(X):
+            X, y = validate_data(self, X, y, reset=reset, **UNREAD)
+            X = Mapped(X, self._check_mapped)
+        else:
+            X, y = validate_data(
+                self, X, y, accept_sparse="csr", dtype=KEPT, reset=reset
             )
+            _check_size(X)
+        check_classification_targets(y)
         return X, y
+
+    def _check_mapped(self, rows: np.ndarray) -> None:
+        """What is asked of X, asked of some of its rows."""
+        if not _size(rows) <= LARGEST:
+            self._check_finite(rows)
+            _check_size(rows)
 
     def _sample_weights(self, X: Any, sample_weight: Any) -> np.ndarray:
         """Non-negative weights (n,), float64, at least one of them positive."""
@@ -349,4 +356,26 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             f"{self.max_iter}): {state}; {remedy}.",
             ConvergenceWarning,
             stacklevel=3,
+        )
+
+
+def _loaded(X: Any, n_classes: int) -> Any:
+    """X, in memory if it was mapped and is small."""
+    if not (isinstance(X, Mapped) and X.is_small(n_classes)):
+        return X
+    return X.read(slice(None), X.dtype if X.dtype in KEPT else np.float64)
+
+
+def _size(X: Any) -> float:
+    """Largest absolute value of floats, maybe nan; of integers none is too large."""
+    return max(float(X.max()), -float(X.min())) if X.dtype.kind == "f" else 0.0
+
+
+def _check_size(X: Any) -> None:
+    """Products of a few values of X must be finite."""
+    largest = _size(X)
+    if largest > LARGEST:
+        raise ValueError(
+            f"X must have values up to {LARGEST:g}, lest their squares overflow, "
+            f"got one of size {largest:g}: scale it down."
         )

@@ -53,7 +53,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils.extmath import row_norms
 
-from sklinear._data import BLOCK_VALUES, Block, Data
+from sklinear._data import Block, Data
 from sklinear._duality import balanced
 from sklinear._losses import Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective, scores_of
@@ -80,23 +80,15 @@ class Certificate(NamedTuple):
         self, X: Any, W: np.ndarray, b: np.ndarray, labels: np.ndarray
     ) -> np.ndarray:
         """Rows (n,) whose label (n,), an index, is that of every optimum."""
-        n, d = X.shape
-        settled = np.zeros(n, dtype=bool)
-        size = EPS * float(np.linalg.norm(W)), EPS * float(np.abs(b).max())
-        step = max(1, BLOCK_VALUES // (len(b) if scipy.sparse.issparse(X) else d))
-        for start in range(0, n, step):
-            rows = slice(start, start + step)
-            part, own = X[rows].astype(np.float64, copy=False), labels[rows]
-            scores = scores_of(part, W, b)
-            index = np.arange(len(own)), own
-            margins = scores[index][:, None] - scores
-            distance = _distance(part, self.centre)
-            lengths = row_norms(part)
-            needed = np.sqrt(2) * self.radius * distance + 8 * lengths * size[0]
-            needed = needed[:, None] + self.drift[own] + 8 * size[1]
-            needed[index] = -1.0
-            settled[rows] = (margins > needed).all(axis=1)
-        return settled
+        scores = scores_of(X, W, b)
+        index = np.arange(len(labels)), labels
+        margins = scores[index][:, None] - scores
+        needed = np.sqrt(2) * self.radius * _distance(X, self.centre)
+        needed += 8 * EPS * float(np.linalg.norm(W)) * row_norms(X)
+        needed = needed[:, None] + self.drift[labels]
+        needed += 8 * EPS * float(np.abs(b).max())
+        needed[index] = -1.0
+        return (margins > needed).all(axis=1)
 
 
 def _distance(X: Any, centre: np.ndarray) -> np.ndarray:

@@ -312,10 +312,7 @@ class SoftmaxClassifier(LinearClassifier):
         proba : ndarray of shape (n_samples, n_classes)
             Rows add up to 1; columns in the order of ``classes_``.
         """
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            return np.column_stack([expit(-scores), expit(scores)])
-        return softmax(scores, axis=1)
+        return self._of_scores(X, _probabilities)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Logarithm of the probabilities, finite even where they underflow to 0.
@@ -330,7 +327,18 @@ class SoftmaxClassifier(LinearClassifier):
         log_proba : ndarray of shape (n_samples, n_classes)
             Log-softmax of the scores, in nats.
         """
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            return np.column_stack([log_expit(-scores), log_expit(scores)])
-        return log_softmax(scores, axis=1)
+        return self._of_scores(X, _log_probabilities)
+
+
+def _probabilities(scores: np.ndarray) -> np.ndarray:
+    """Softmax of scores (n, k), or of two classes' difference (n,)."""
+    if scores.ndim == 1:
+        return np.column_stack([expit(-scores), expit(scores)])
+    return softmax(scores, axis=1)
+
+
+def _log_probabilities(scores: np.ndarray) -> np.ndarray:
+    """Its logarithm."""
+    if scores.ndim == 1:
+        return np.column_stack([log_expit(-scores), log_expit(scores)])
+    return log_softmax(scores, axis=1)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from sklinear._mapped import Mapped
+
 # Block sizes, in numbers: scores that stay in the cache, a cast block small beside X.
 BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
 # Rows of a block at least, lest its gradient cost more than its rows; fewer where wide
@@ -43,15 +45,16 @@ class Block:
 
 
 def computing_dtype(dtype: Any) -> np.dtype:
-    """What X of a dtype is computed in: floats as they are, integers in float64."""
-    dtype = np.dtype(dtype)
-    return dtype if dtype.kind == "f" else np.dtype(np.float64)
+    """What X of a dtype is computed in: float32 as it is, all else in float64."""
+    single = np.dtype(dtype) == np.float32
+    return np.dtype(np.float32 if single else np.float64)
 
 
 class Data:
     """X, labels and normalised weights, in row blocks that are views of them.
 
     Where X has another dtype than the products with it, blocks are cast one at a time.
+    A mapped X is read one at a time.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Data:
     ):
         self.dtype = computing_dtype(X.dtype if dtype is None else dtype)
         self.sparse = scipy.sparse.issparse(X)
+        self.streamed = isinstance(X, Mapped)
         # a cast of CSR values is made once and whole: its indices stay shared
         self.X = X.astype(self.dtype, copy=False) if self.sparse else X
         self.y, self.weights, self.n_classes = y, weights, n_classes
@@ -72,17 +76,26 @@ class Data:
         self._casts: dict[Any, Data] = {}  # not itself: a cycle would keep X alive
 
     def __iter__(self) -> Iterator[Block]:
-        for view, rows in self._views:
+        views: Any = self._views
+        if self.streamed:
+            views = self.X.blocks(self._step, self.dtype)
+        for view, rows in views:
             y, weights = self.y[rows], self.weights[rows]
             yield Block(view, y, weights, rows, self.dtype, self.tally)
 
+    @property
+    def _step(self) -> int:
+        """Rows of a block."""
+        n, d = self.X.shape
+        cast = self.streamed or self.X.dtype != self.dtype
+        fewest = FEWEST_CAST_ROWS if cast else FEWEST_ROWS
+        step = max(fewest, min(BLOCK_SCORES // self.n_classes, BLOCK_VALUES // d))
+        # or each block's gradient would cost more than its rows
+        return n if self.sparse and d > step else step
+
     @cached_property
     def _views(self) -> list[tuple[Any, slice]]:
-        n, d = self.X.shape
-        fewest = FEWEST_ROWS if self.X.dtype == self.dtype else FEWEST_CAST_ROWS
-        step = max(fewest, min(BLOCK_SCORES // self.n_classes, BLOCK_VALUES // d))
-        if self.sparse and d > step:
-            step = n  # each block's gradient would cost more than its rows
+        n, step = self.X.shape[0], self._step
         cuts = [slice(start, min(start + step, n)) for start in range(0, n, step)]
         return [(_csr_rows(self.X, c) if self.sparse else self.X[c], c) for c in cuts]
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
+from sklearn.utils import assert_all_finite
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._certificate import Certificate
 from sklinear._data import BLOCK_VALUES
+from sklinear._mapped import Mapped, is_mapped
+
+# What scikit-learn is told of a mapped X lest it read it: the rest is checked later.
+UNREAD: dict[str, Any] = {"dtype": None, "ensure_all_finite": False}
 
 
 class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
@@ -28,31 +34,94 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples. Integers are converted a block of rows at a time.
+            Samples. Integers are converted, and memory maps read, a block of rows at a
+            time.
 
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
             Scores; for two classes the second's less the first's.
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        return self._decide(X)
+        X = self._validate_samples(X)
+        whole = issparse(X) or X.dtype == np.result_type(X.dtype, self.coef_.dtype)
+        if isinstance(X, Mapped) or not whole:
+            scores = self._each(X, self._scores)
+        else:
+            scores = self._scores(X)
+        return scores.ravel() if scores.shape[1] == 1 else scores
 
-    def _decide(self, X: Any) -> np.ndarray:
-        """Scores of valid X, a block at a time where it is cast."""
+    def predict(self, X: Any) -> np.ndarray:
+        """Label of each row: the class of the largest score.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples. Memory maps are read a block of rows at a time.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Labels.
+        """
+        if not is_mapped(X):
+            return super().predict(X)
+        return self._each(
+            self._validate_samples(X), lambda part: self.classes_[self._labels(part)]
+        )
+
+    def _of_scores(
+        self, X: Any, function: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """A function of the rows' scores, (m, k) or (m,): of as few as are at hand."""
+        if not is_mapped(X):
+            return function(self.decision_function(X))
+
+        def of_part(part: np.ndarray) -> np.ndarray:
+            scores = self._scores(part)
+            return function(scores.ravel() if scores.shape[1] == 1 else scores)
+
+        return self._each(self._validate_samples(X), of_part)
+
+    def _validate_samples(self, X: Any) -> Any:
+        """X as numbers, dense or CSR, or mapped."""
+        check_is_fitted(self)
+        if not is_mapped(X):
+            return validate_data(self, X, accept_sparse="csr", reset=False)
+        return Mapped(validate_data(self, X, reset=False, **UNREAD), self._check_finite)
+
+    def _check_finite(self, rows: np.ndarray) -> None:
+        """Raise what scikit-learn would raise of X, of some of its rows."""
+        name = type(self).__name__
+        assert_all_finite(rows, estimator_name=name, input_name="X")
+
+    def _each(self, X: Any, function: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """The function's answers (m, ...) for blocks of rows, stacked."""
         n, d = X.shape
         dtype = np.result_type(X.dtype, self.coef_.dtype)
-        whole = issparse(X) or X.dtype == dtype
-        step = n if whole else max(1, BLOCK_VALUES // d)
-        scores = np.empty((n, len(self.intercept_)), dtype)
-        for start in range(0, n, step):
-            rows = slice(start, start + step)
-            scores[rows] = safe_sparse_dot(
-                X if whole else X[rows].astype(dtype), self.coef_.T, dense_output=True
-            )
+        k = len(self.classes_)
+        step = max(1, BLOCK_VALUES // (k if issparse(X) else max(d, k)))
+        answers: np.ndarray | None = None
+        for part, rows in _blocks(X, step, dtype):
+            answer = function(part)
+            if answers is None:
+                answers = np.empty((n, *answer.shape[1:]), answer.dtype)
+            answers[rows] = answer
+            del part, answer  # before the next is made
+        assert answers is not None
+        return answers
+
+    def _scores(self, X: Any) -> np.ndarray:
+        """X W + b (m, k or 1)."""
+        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True)
         scores += self.intercept_
-        return scores.ravel() if scores.shape[1] == 1 else scores
+        return scores
+
+    def _labels(self, X: Any) -> np.ndarray:
+        """Places (m,) of the rows' labels in ``classes_``."""
+        scores = self._scores(X)
+        if scores.shape[1] == 1:
+            return (scores[:, 0] > 0).astype(np.intp)
+        return scores.argmax(axis=1)
 
     def certify(self, X: Any) -> np.ndarray:
         """Whether each predicted label is provably that of the exact optimum.
@@ -94,11 +163,14 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
                 f"{type(self).__name__} has none: solver='sgd', partial_fit and "
                 "unfinished fits prove nothing. Fit it with another solver."
             )
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        scores = self._decide(X)
-        labels = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
+        X = self._validate_samples(X)
         W, b = self._full_params(self.classes_, X.shape[1])
-        return self._certificate.settles(X, W, b, labels.astype(np.intp))
+
+        def settled(part: Any) -> np.ndarray:
+            exact = part.astype(np.float64, copy=False)
+            return self._certificate.settles(exact, W, b, self._labels(part))
+
+        return self._each(X, settled)
 
     def _full_params(
         self, classes: np.ndarray, n_features: int
@@ -120,6 +192,16 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         if len(classes) == 2:
             return np.hstack([-W / 2, W / 2]), np.concatenate([-b / 2, b / 2])
         return W, b
+
+
+def _blocks(X: Any, step: int, dtype: np.dtype) -> Iterator[tuple[Any, slice]]:
+    """Some rows at a time, cast unless they are sparse."""
+    if isinstance(X, Mapped):
+        yield from X.blocks(step, dtype)
+        return
+    for start in range(0, X.shape[0], step):
+        rows = slice(start, start + step)
+        yield X[rows] if issparse(X) else X[rows].astype(dtype, copy=False), rows
 
 
 def rows_of(W: np.ndarray, b: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,7 @@ ORDER = [
     "losses",
     "reference",
     "_threads",
+    "_mapped",
     "_data",
     "_variables",
     "_objective",
@@ -40,7 +41,7 @@ ORDER = [
     "_search",
     "__init__",
 ]
-ALONE = {"_losses", "reference", "_threads"}
+ALONE = {"_losses", "_mapped", "reference", "_threads"}
 
 
 def imports(path, everywhere=True):
