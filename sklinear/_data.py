@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse
@@ -15,6 +15,8 @@ BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
 # Rows of a block at least, lest its gradient cost more than its rows; fewer where wide
 # rows are cast, lest the cast block be as large as X.
 FEWEST_ROWS, FEWEST_CAST_ROWS = 256, 32
+
+Sums = TypeVar("Sums")
 
 
 @dataclass
@@ -54,6 +56,10 @@ class Data:
     Where X has another dtype than the products with it, blocks are cast one at a time.
     """
 
+    # Whether rows are too many to keep anything of them, be it a number a class: then
+    # all that is done with them is ``total``.
+    streamed = False
+
     def __init__(
         self,
         X: Any,
@@ -76,6 +82,19 @@ class Data:
             y, weights = self.y[rows], self.weights[rows]
             yield Block(view, y, weights, rows, self.dtype, self.tally)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of X."""
+        return self.X.shape
+
+    def total(self, visit: Callable[..., Sums], *args: Any) -> Sums:
+        """What ``visit(data, *args)`` sums up over all rows.
+
+        Its answer is an array, a number or None, or a tuple of them; of data that lie
+        in several places it is added up from each.
+        """
+        return visit(self, *args)
+
     @cached_property
     def _views(self) -> list[tuple[Any, slice]]:
         n, d = self.X.shape
@@ -89,7 +108,7 @@ class Data:
     @property
     def passes(self) -> float:
         """How often all rows were read so far."""
-        return self.tally.rows / len(self.y)
+        return self.tally.rows / self.shape[0]
 
     def take(self, rows: np.ndarray) -> Any:
         """X of some rows, (m, d)."""
@@ -106,12 +125,7 @@ class Data:
         """Weighted sum of the rows of each class, (d, k)."""
         if self.dtype != np.float64:
             return self.astype(np.float64).class_sums
-        sums = np.zeros((self.X.shape[1], self.n_classes))
-        for block in self:
-            shares = np.zeros((len(block.y), self.n_classes), order="F")
-            shares[np.arange(len(block.y)), block.y] = block.weights
-            sums += block.X.T @ shares
-        return sums
+        return self.total(_class_sums)
 
     def sample(self, rows: np.ndarray, weights: np.ndarray) -> Data:
         """A copy of some rows, with other weights."""
@@ -129,6 +143,16 @@ class Data:
                 self.X, self.y, self.weights, self.n_classes, dtype, self.tally
             )
         return self._casts[dtype]
+
+
+def _class_sums(data: Data) -> np.ndarray:
+    """Weighted sum of the rows of each class, (d, k)."""
+    sums = np.zeros((data.shape[1], data.n_classes))
+    for block in data:
+        shares = np.zeros((len(block.y), data.n_classes), order="F")
+        shares[np.arange(len(block.y)), block.y] = block.weights
+        sums += block.X.T @ shares
+    return sums
 
 
 def _csr_rows(X: Any, rows: slice) -> Any:
