@@ -169,7 +169,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     b / scale,
                     solution.value * (1 - solution.gap),
                     solution.value,
-                    None if solution.witness is None else np.vstack(solution.witness.U),
+                    None if solution.witness is None else solution.witness.point,
                 ).scaled(scale)
         self.n_iter_ = len(solution.history)
         self.loss_curve_ = [scale_of_objective * value for value in solution.history]

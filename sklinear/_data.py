@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse
@@ -17,6 +17,8 @@ BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
 # Rows of a block at least, lest its gradient cost more than its rows; fewer where wide
 # rows are cast, lest the cast block be as large as X.
 FEWEST_ROWS, FEWEST_CAST_ROWS = 256, 32
+
+Sums = TypeVar("Sums")
 
 
 @dataclass
@@ -57,6 +59,10 @@ class Data:
     A mapped X is read one at a time.
     """
 
+    # Whether rows are too many to keep anything of them, be it a number a class: then
+    # all that is done with them is ``total``.
+    streamed = False
+
     def __init__(
         self,
         X: Any,
@@ -68,7 +74,8 @@ class Data:
     ):
         self.dtype = computing_dtype(X.dtype if dtype is None else dtype)
         self.sparse = scipy.sparse.issparse(X)
-        self.streamed = isinstance(X, Mapped)
+        self.mapped = isinstance(X, Mapped)
+        self.streamed = self.streamed or self.mapped
         # a cast of CSR values is made once and whole: its indices stay shared
         self.X = X.astype(self.dtype, copy=False) if self.sparse else X
         self.y, self.weights, self.n_classes = y, weights, n_classes
@@ -77,7 +84,7 @@ class Data:
 
     def __iter__(self) -> Iterator[Block]:
         views: Any = self._views
-        if self.streamed:
+        if self.mapped:
             views = self.X.blocks(self._step, self.dtype)
         for view, rows in views:
             y, weights = self.y[rows], self.weights[rows]
@@ -87,11 +94,24 @@ class Data:
     def _step(self) -> int:
         """Rows of a block."""
         n, d = self.X.shape
-        cast = self.streamed or self.X.dtype != self.dtype
+        cast = self.mapped or self.X.dtype != self.dtype
         fewest = FEWEST_CAST_ROWS if cast else FEWEST_ROWS
         step = max(fewest, min(BLOCK_SCORES // self.n_classes, BLOCK_VALUES // d))
         # or each block's gradient would cost more than its rows
         return n if self.sparse and d > step else step
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of X."""
+        return self.X.shape
+
+    def total(self, visit: Callable[..., Sums], *args: Any) -> Sums:
+        """What ``visit(data, *args)`` sums up over all rows.
+
+        Its answer is an array, a number or None, or a tuple of them; of data that lie
+        in several places it is added up from each.
+        """
+        return visit(self, *args)
 
     @cached_property
     def _views(self) -> list[tuple[Any, slice]]:
@@ -102,7 +122,7 @@ class Data:
     @property
     def passes(self) -> float:
         """How often all rows were read so far."""
-        return self.tally.rows / len(self.y)
+        return self.tally.rows / self.shape[0]
 
     def take(self, rows: np.ndarray) -> Any:
         """X of some rows, (m, d)."""
@@ -119,12 +139,7 @@ class Data:
         """Weighted sum of the rows of each class, (d, k)."""
         if self.dtype != np.float64:
             return self.astype(np.float64).class_sums
-        sums = np.zeros((self.X.shape[1], self.n_classes))
-        for block in self:
-            shares = np.zeros((len(block.y), self.n_classes), order="F")
-            shares[np.arange(len(block.y)), block.y] = block.weights
-            sums += block.X.T @ shares
-        return sums
+        return self.total(_class_sums)
 
     def sample(self, rows: np.ndarray, weights: np.ndarray) -> Data:
         """A copy of some rows, with other weights."""
@@ -142,6 +157,16 @@ class Data:
                 self.X, self.y, self.weights, self.n_classes, dtype, self.tally
             )
         return self._casts[dtype]
+
+
+def _class_sums(data: Data) -> np.ndarray:
+    """Weighted sum of the rows of each class, (d, k)."""
+    sums = np.zeros((data.shape[1], data.n_classes))
+    for block in data:
+        shares = np.zeros((len(block.y), data.n_classes), order="F")
+        shares[np.arange(len(block.y)), block.y] = block.weights
+        sums += block.X.T @ shares
+    return sums
 
 
 def _csr_rows(X: Any, rows: slice) -> Any:

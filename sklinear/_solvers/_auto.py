@@ -23,8 +23,11 @@ def choose(data: Data, loss: Loss, alpha: float) -> str:
     """The name of the solver that should be the fastest.
 
     The dual wherever sparse data are wide, or a strong penalty makes it easy; Newton
-    where the data are large; else L-BFGS and Newton. Without numba there is no dual.
+    where the data are large; else L-BFGS and Newton. Without numba there is no dual,
+    and only L-BFGS gets on with few passes over rows that do not fit into memory.
     """
+    if data.streamed:
+        return "lbfgs"
     n, d = data.X.shape
     wide = data.sparse and d > WIDE
     size = (data.X.nnz if data.sparse else n * d) * data.n_classes
