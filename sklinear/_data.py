@@ -83,10 +83,8 @@ class Data:
         self._casts: dict[Any, Data] = {}  # not itself: a cycle would keep X alive
 
     def __iter__(self) -> Iterator[Block]:
-        views: Any = self._views
-        if self.mapped:
-            views = self.X.blocks(self._step, self.dtype)
-        for view, rows in views:
+        mapped = self.X.blocks(self._step, self.dtype) if self.mapped else None
+        for view, rows in mapped or self._views:
             y, weights = self.y[rows], self.weights[rows]
             yield Block(view, y, weights, rows, self.dtype, self.tally)
 
