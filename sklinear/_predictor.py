@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._certificate import Certificate
 from sklinear._data import BLOCK_VALUES
+from sklinear._distributed import over_blocks
 
 
 class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
@@ -22,18 +23,20 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
     intercept_: np.ndarray
     _certificate: Certificate
 
+    @over_blocks
     def decision_function(self, X: Any) -> np.ndarray:
         """Score of each class, X W + b.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
             Samples. Integers are converted a block of rows at a time.
 
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
-            Scores; for two classes the second's less the first's.
+            Scores, in a lazy Dask array where X is Dask's; for two classes the second's
+            less the first's.
         """
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
@@ -54,6 +57,23 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         scores += self.intercept_
         return scores.ravel() if scores.shape[1] == 1 else scores
 
+    @over_blocks
+    def predict(self, X: Any) -> np.ndarray:
+        """Label of the class with the largest score.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        labels : ndarray or lazy Dask array of shape (n_samples,)
+            Of ``classes_``.
+        """
+        return super().predict(X)
+
+    @over_blocks
     def certify(self, X: Any) -> np.ndarray:
         """Whether each predicted label is provably that of the exact optimum.
 
@@ -64,12 +84,12 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
             Samples, seen in training or not.
 
         Returns
         -------
-        certified : ndarray of shape (n_samples,)
+        certified : ndarray or lazy Dask array of shape (n_samples,)
             True where the label is proven; False where nothing is known.
 
         Raises
