@@ -47,6 +47,7 @@ U is the score gradient of (W, c), or for the hinge the solver's dual point.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -118,10 +119,11 @@ class _Visit:
 
     def __add__(self, other: _Visit) -> _Visit:
         """Both together."""
+        both = copy.copy(self)
         for name, sums in vars(other).items():
             if sums is not None:
-                setattr(self, name, getattr(self, name) + sums)
-        return self
+                setattr(both, name, getattr(self, name) + sums)
+        return both
 
     def add(
         self, block: Block, scores: np.ndarray, loss: Loss, gradient: np.ndarray

@@ -10,6 +10,7 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklinear._base import LinearClassifier
+from sklinear._distributed import over_blocks
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 
 
@@ -299,32 +300,34 @@ class SoftmaxClassifier(LinearClassifier):
     def _problem(self) -> tuple[Loss, float, float, float]:
         return CrossEntropy(), float(self.alpha), 1.0, 1.0
 
+    @over_blocks
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class: the softmax of the scores.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
             Samples.
 
         Returns
         -------
-        proba : ndarray of shape (n_samples, n_classes)
+        proba : ndarray or lazy Dask array of shape (n_samples, n_classes)
             Rows add up to 1; columns in the order of ``classes_``.
         """
         return self._of_scores(X, _probabilities)
 
+    @over_blocks
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Logarithm of the probabilities, finite even where they underflow to 0.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
             Samples.
 
         Returns
         -------
-        log_proba : ndarray of shape (n_samples, n_classes)
+        log_proba : ndarray or lazy Dask array of shape (n_samples, n_classes)
             Log-softmax of the scores, in nats.
         """
         return self._of_scores(X, _log_probabilities)

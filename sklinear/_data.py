@@ -17,6 +17,9 @@ BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
 # Rows of a block at least, lest its gradient cost more than its rows; fewer where wide
 # rows are cast, lest the cast block be as large as X.
 FEWEST_ROWS, FEWEST_CAST_ROWS = 256, 32
+# Of a mapped X's excerpt: bytes of it and of its scores, its part of the rows, and runs
+# of adjacent rows that it is made of, fewer where each takes a look at every column.
+EXCERPT, PART, RUNS, RUNS_BY_COLUMNS = 2**27, 4, 1024, 64
 
 Sums = TypeVar("Sums")
 
@@ -62,6 +65,7 @@ class Data:
     # Whether rows are too many to keep anything of them, be it a number a class: then
     # all that is done with them is ``total``.
     streamed = False
+    mapped = False  # whether it is rows of a file
 
     def __init__(
         self,
@@ -139,6 +143,22 @@ class Data:
             return self.astype(np.float64).class_sums
         return self.total(_class_sums)
 
+    @property
+    def excerpt(self) -> Data | None:
+        """Some rows of a mapped X, in memory, in the precision of X; else None."""
+        if not self.mapped:
+            return None
+        if self.X.excerpt is None:
+            rows = _drawn(self)
+            X = np.concatenate([self.X.read(run, self.X.dtype) for run in rows])
+            y = np.concatenate([self.y[run] for run in rows])
+            weights = np.concatenate([self.weights[run] for run in rows])
+            self.tally.rows += len(y)
+            self.X.excerpt = Data(
+                X, y, weights / weights.sum(), self.n_classes, tally=self.tally
+            )
+        return self.X.excerpt
+
     def sample(self, rows: np.ndarray, weights: np.ndarray) -> Data:
         """A copy of some rows, with other weights."""
         y, k = self.y[rows], self.n_classes
@@ -165,6 +185,26 @@ def _class_sums(data: Data) -> np.ndarray:
         shares[np.arange(len(block.y)), block.y] = block.weights
         sums += block.X.T @ shares
     return sums
+
+
+def _drawn(data: Data) -> list[slice]:
+    """Runs of adjacent rows, one in each stretch of X, and a row of any other class."""
+    (n, d), k = data.shape, data.n_classes
+    longest = max(d * data.X.dtype.itemsize, 32 * k)
+    count = max(min(n // PART, EXCERPT // longest), 1)
+    runs = min(count, RUNS_BY_COLUMNS if data.X.by_columns else RUNS)
+    length, stretch = count // runs, n / runs
+    places = np.random.RandomState(0).random_sample(runs) * (stretch - length)
+    starts = (np.arange(runs) * stretch + places).astype(np.intp)
+    rows = [slice(start, start + length) for start in starts]
+    masses = np.zeros(k)
+    for run in rows:
+        masses += np.bincount(data.y[run], data.weights[run], k)
+    if not masses.all():
+        others = np.flatnonzero((masses == 0)[data.y] & (data.weights > 0))
+        firsts = np.unique(data.y[others], return_index=True)[1]
+        rows += [slice(row, row + 1) for row in others[firsts]]
+    return rows
 
 
 def _csr_rows(X: Any, rows: slice) -> Any:

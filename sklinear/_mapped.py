@@ -49,6 +49,7 @@ class Mapped:
         assert found is not None
         self.array, self.check = array, check
         self.shape, self.dtype = array.shape, array.dtype
+        self.excerpt: Any = None  # some of its rows, kept for whoever has drawn them
         self._map, shared = found
         self._releases = shared and hasattr(mmap, "MADV_DONTNEED")
         self._address = byte_bounds(np.frombuffer(self._map, np.uint8))[0]

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._certificate import Certificate
 from sklinear._data import BLOCK_VALUES
+from sklinear._distributed import over_blocks
 from sklinear._mapped import Mapped, is_mapped
 
 # What scikit-learn is told of a mapped X lest it read it: the rest is checked later.
@@ -28,19 +29,21 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
     intercept_: np.ndarray
     _certificate: Certificate
 
+    @over_blocks
     def decision_function(self, X: Any) -> np.ndarray:
         """Score of each class, X W + b.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
             Samples. Integers are converted, and memory maps read, a block of rows at a
             time.
 
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
-            Scores; for two classes the second's less the first's.
+            Scores, in a lazy Dask array where X is Dask's; for two classes the second's
+            less the first's.
         """
         X = self._validate_samples(X)
         whole = issparse(X) or X.dtype == np.result_type(X.dtype, self.coef_.dtype)
@@ -49,25 +52,6 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         else:
             scores = self._scores(X)
         return scores.ravel() if scores.shape[1] == 1 else scores
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Label of each row: the class of the largest score.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples. Memory maps are read a block of rows at a time.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-            Labels.
-        """
-        if not is_mapped(X):
-            return super().predict(X)
-        return self._each(
-            self._validate_samples(X), lambda part: self.classes_[self._labels(part)]
-        )
 
     def _of_scores(
         self, X: Any, function: Callable[[np.ndarray], np.ndarray]
@@ -123,6 +107,27 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
             return (scores[:, 0] > 0).astype(np.intp)
         return scores.argmax(axis=1)
 
+    @over_blocks
+    def predict(self, X: Any) -> np.ndarray:
+        """Label of the class with the largest score.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
+            Samples. Memory maps are read a block of rows at a time.
+
+        Returns
+        -------
+        labels : ndarray or lazy Dask array of shape (n_samples,)
+            Of ``classes_``.
+        """
+        if not is_mapped(X):
+            return super().predict(X)
+        return self._each(
+            self._validate_samples(X), lambda part: self.classes_[self._labels(part)]
+        )
+
+    @over_blocks
     def certify(self, X: Any) -> np.ndarray:
         """Whether each predicted label is provably that of the exact optimum.
 
@@ -133,12 +138,12 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
             Samples, seen in training or not.
 
         Returns
         -------
-        certified : ndarray of shape (n_samples,)
+        certified : ndarray or lazy Dask array of shape (n_samples,)
             True where the label is proven; False where nothing is known.
 
         Raises

@@ -47,6 +47,7 @@ LARGE = 2**22  # numbers in X from which on first Hessians are rough
 FEWEST_ROWS = 1024  # to centre and scale by
 GROWTH = 4  # of the sample of rows, from one stage to the next
 WARM_WIDTH = 0.5  # of a hinge's rounding near the optimum, in units of delta
+ROUGH = 0.02  # more would fit the sample, not the rows
 SETTLED = 0.1  # of the gap that is asked for: what a last step may leave
 DRAFT = 1e-2  # gap to which a sample is solved
 POLISHED = 1e-10  # gap that is as good as rounding where each pass takes its time
@@ -74,7 +75,8 @@ def _variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Var
     n, d = data.shape
     large = (d + fit_intercept) * data.n_classes > LARGEST_DENSE
     few = n // GROWTH**2
-    if data.streamed:  # no sample to do without, and passes cost more than a factor
+    if data.streamed:  # passes cost more than a factor
+        data = data.excerpt or data
         return choose_variables(data, alpha, loss.curvature, fit_intercept)
     if large and few >= FEWEST_ROWS and alpha > 0 and not data.sparse:
         rows = np.random.RandomState(0).permutation(n)[:few]
@@ -130,10 +132,12 @@ def _on_samples(
 ) -> np.ndarray:
     """Solve for few rows, then for more, where the data are large but within reach."""
     data, (d1, k) = objective.data, objective.shape
-    if data.streamed:
+    excerpt = data.excerpt
+    if data.streamed and excerpt is None:
         return params
+    data = excerpt or data
     rows = np.flatnonzero(data.weights)
-    n = len(rows)
+    n = len(rows) * (GROWTH if excerpt else 1)  # the excerpt is the last sample
     cost = n * d1 * k * (d1 * k if is_dense(objective) else 100)
     if cost < 1e9:
         return params
@@ -343,9 +347,9 @@ def _step(
         precondition = preconditioner(
             partial(inverse_of_blocks, objective, diagonal, ridge, preconditioner.rng)
         )
-        sampled = H.objective is not objective
+        enough = ROUGH if H.objective is not objective else None
         step, change, promise = cg_step(
-            H, gradient, precondition, ridge, monitor, preconditioner, sampled, settled
+            H, gradient, precondition, ridge, monitor, preconditioner, enough, settled
         )
         if H.objective is not objective:
             change = objective.push(step)

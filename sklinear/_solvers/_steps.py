@@ -54,21 +54,21 @@ def cg_step(
     ridge: float,
     monitor: Monitor,
     preconditioner: Preconditioner,
-    sampled: bool,
+    enough: float | None,
     settled: float,
 ) -> tuple[np.ndarray, Arrays, float]:
     """Truncated conjugate gradients (Steihaug 1983).
 
-    The step, its change of the scores, and what is left of the residual.
+    The step, its change of the scores, and what is left of the residual. It ends where
+    a part ``enough`` is left, by default superlinearly little.
     """
     r = -gradient
     z = precondition(r)
     step, p = np.zeros_like(r), z.copy()
     change: Arrays = []
     rz = start = float(np.vdot(r, z))
-    enough = min(0.01, np.sqrt(start)) * start  # superlinear
-    if sampled:
-        enough = 0.02 * start  # more would fit the sample, not the rows
+    if enough is None:
+        enough = min(0.01, np.sqrt(start))
     share = H.objective.data.shape[0] / monitor.n_rows
     for _ in range(CG_STEPS):
         Hp, pushed = H(p)
@@ -89,7 +89,7 @@ def cg_step(
         rz, last = float(np.vdot(r, z)), rz
         monitor.count(share)
         preconditioner.worked(H.objective)
-        if rz <= enough or monitor.spent:
+        if rz <= enough * start or monitor.spent:
             break
         if rz <= 0.1 * start and H.objective.variables.slack(r) <= settled:
             break

@@ -13,10 +13,13 @@ from functools import partial
 import numpy as np
 
 from sklinear._duality import dual_value
-from sklinear._objective import Objective, Point, probe
+from sklinear._objective import Objective, Point, probe, visits
 from sklinear._solvers._curvature import (
+    Hessian,
+    Precondition,
     Preconditioner,
     StreamedHessian,
+    inverse_of_blocks,
     streamed_inverse,
 )
 from sklinear._solvers._solution import Monitor
@@ -24,6 +27,7 @@ from sklinear._solvers._steps import State, cg_step, streamed_dense_step
 
 LENGTHS = 8  # steps that one pass of a line search looks at
 SHORTEST = 1e-3  # of them, in units of the longest
+INNER = 1e-3  # of a residual, what the excerpt's own conjugate gradients leave
 SEARCHES = 8  # passes of a line search: the last bracket is below rounding
 
 
@@ -45,8 +49,9 @@ def step(
     """The next point, or None if rounding hides every decrease.
 
     Also what part of the distance from the optimum the step should leave. A pass a
-    dense step, or about one for each step of conjugate gradients; one for the next
-    point, and two more where the whole step is too long.
+    dense step, or about one for each step of conjugate gradients, few where there is an
+    excerpt of the rows; one for the next point, and two more where the whole step is
+    too long.
     """
     gradient, at, promise = state.at.gradient, state.U, 0.0
     assert isinstance(at, Point)
@@ -55,13 +60,41 @@ def step(
         monitor.count(objective.data.shape[0] / monitor.n_rows)
     else:
         ridge *= 1e-2
-        build = partial(streamed_inverse, objective, at, ridge, preconditioner.rng)
-        precondition = preconditioner(build)
+        if objective.data.excerpt is not None:
+            inverse = inverse_of_excerpt(objective, at, ridge, monitor, preconditioner)
+        else:
+            rng = preconditioner.rng
+            build = partial(streamed_inverse, objective, at, ridge, rng)
+            inverse = preconditioner(build)
         H = StreamedHessian(objective, at)
         move, _, promise = cg_step(
-            H, gradient, precondition, ridge, monitor, preconditioner, False, settled
+            H, gradient, inverse, ridge, monitor, preconditioner, None, settled
         )
     return _search(objective, state, move), promise
+
+
+def inverse_of_excerpt(
+    objective: Objective,
+    at: Point,
+    ridge: float,
+    monitor: Monitor,
+    preconditioner: Preconditioner,
+) -> Precondition:
+    """The inverse of the Hessian of an excerpt of the rows: no pass over the others."""
+    few = objective.replace(data=objective.data.excerpt)
+    diagonal = np.empty((few.data.shape[0], few.data.n_classes), few.data.dtype, "F")
+    products = []
+    for block, loss, (scores,) in visits(few.data, at):
+        products.append(loss.hessian(scores, block.y, block.weights))
+        part = loss.diagonal(scores, block.y)
+        np.multiply(part, block.weights[:, None], out=diagonal[block.rows])
+    build = partial(inverse_of_blocks, few, diagonal, ridge, preconditioner.rng)
+    H, blocks = Hessian(few, products), preconditioner(build)
+
+    def apply(r: np.ndarray) -> np.ndarray:
+        return cg_step(H, -r, blocks, ridge, monitor, preconditioner, INNER, 0.0)[0]
+
+    return apply
 
 
 def _search(objective: Objective, state: State, move: np.ndarray) -> State | None:
