@@ -75,10 +75,11 @@ def _variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Var
     n, d = data.shape
     large = (d + fit_intercept) * data.n_classes > LARGEST_DENSE
     few = n // GROWTH**2
-    if data.streamed:  # passes cost more than a factor
-        data = data.excerpt or data
+    if data.excerpt is not None:
+        data = data.excerpt
+    elif data.streamed:  # no sample to do without, and passes cost more than a factor
         return choose_variables(data, alpha, loss.curvature, fit_intercept)
-    if large and few >= FEWEST_ROWS and alpha > 0 and not data.sparse:
+    elif large and few >= FEWEST_ROWS and alpha > 0 and not data.sparse:
         rows = np.random.RandomState(0).permutation(n)[:few]
         weights = data.weights[rows]
         if weights.any():
