@@ -19,7 +19,7 @@ BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
 FEWEST_ROWS, FEWEST_CAST_ROWS = 256, 32
 # Of a mapped X's excerpt: bytes of it and of its scores, its part of the rows, and runs
 # of adjacent rows that it is made of, fewer where each takes a look at every column.
-EXCERPT, PART, RUNS, RUNS_BY_COLUMNS = 2**27, 4, 1024, 64
+EXCERPT, PART, RUNS, RUNS_BY_COLUMNS = 2**27, 8, 1024, 64
 
 Sums = TypeVar("Sums")
 
@@ -149,11 +149,15 @@ class Data:
         if not self.mapped:
             return None
         if self.X.excerpt is None:
-            rows = _drawn(self)
-            X = np.concatenate([self.X.read(run, self.X.dtype) for run in rows])
-            y = np.concatenate([self.y[run] for run in rows])
-            weights = np.concatenate([self.weights[run] for run in rows])
-            self.tally.rows += len(y)
+            runs = _drawn(self)
+            y = np.concatenate([self.y[run] for run in runs])
+            weights = np.concatenate([self.weights[run] for run in runs])
+            X, filled = np.empty((len(y), self.shape[1]), self.X.dtype), 0
+            for run in runs:
+                rows = self.X.read(run, self.X.dtype)
+                X[filled : filled + len(rows)] = rows
+                filled += len(rows)
+            self.tally.rows += filled
             self.X.excerpt = Data(
                 X, y, weights / weights.sum(), self.n_classes, tally=self.tally
             )

@@ -18,7 +18,7 @@ from numpy.lib.array_utils import byte_bounds
 
 SMALL = 2**25  # bytes of X, and of its scores, up to which it is read once and whole
 SPAN = 2**25  # bytes of the file that are mapped at a time
-COLUMNS = 2**26  # bytes of rows that are read at once where columns are contiguous
+COLUMNS = 2**25  # bytes of rows that are read at once where columns are contiguous
 AHEAD = 2  # parts that are read while one is worked with
 RUN = 2**16  # bytes around a byte that is looked at which the system may map as well
 SHARED = ("r", "r+", "w+")  # modes whose pages hold nothing that the file has not
@@ -109,7 +109,7 @@ class Mapped:
             if self.dtype.kind in "biu" or self.dtype == np.float32:
                 dtype = self.dtype
             several = max(1, COLUMNS // (d * step * dtype.itemsize))
-        longer = several * step
+        longer, ahead = several * step, AHEAD if several == 1 else 1
         parts = (slice(at, min(at + longer, n)) for at in range(0, n, longer))
         waiting: deque[Any] = deque()
         with ThreadPoolExecutor(1, "sklinear-reader") as reader:
@@ -117,7 +117,7 @@ class Mapped:
                 while True:
                     for part in parts:
                         waiting.append((part, reader.submit(self.read, part, dtype)))
-                        if len(waiting) > (AHEAD if several == 1 else 1):
+                        if len(waiting) > ahead:
                             break
                     if not waiting:
                         return
