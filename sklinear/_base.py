@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -15,19 +16,23 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
+    check_array,
     validate_data,
 )
 
 from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
 from sklinear._certificate import certificate
 from sklinear._data import Data, computing_dtype
+from sklinear._distributed import Blocks, is_dask, without_rows
 from sklinear._losses import Loss
-from sklinear._predictor import LinearPredictor, rows_of
+from sklinear._mapped import Mapped, is_mapped
+from sklinear._predictor import UNREAD, LinearPredictor, rows_of
 from sklinear._solvers import SOLVERS, Options, Reporter, Solution, choose
 from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
 
 LARGEST = 1e100  # value of X: products of a few stay finite in float64
+STREAMING = {"auto", "lbfgs", "newton"}  # solvers that need no row twice in a visit
 KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converted
 KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
 
@@ -82,13 +87,15 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
             Samples. float32, float64, integers and booleans are taken as they are,
             dense or CSR; dense integers are computed with in float64, a block of rows
-            at a time. Anything else is converted once.
-        y : array-like of shape (n_samples,)
+            at a time. Anything else is converted once. Dask arrays (of dense or CSR
+            blocks) and data frames stay where they are: solvers "auto", "lbfgs" and
+            "newton" send params to the blocks and add up what these answer.
+        y : {array-like, Dask} of shape (n_samples,)
             Class labels.
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : {array-like, Dask} of shape (n_samples,), default=None
             Weights >= 0; only their ratios matter. Rows of weight 0 do not count, not
             even for the classes.
 
@@ -113,14 +120,18 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[Solution, bool]:
         """The fit itself, and whether a callback has asked for its end."""
         listener = Listener(self, X, y, sample_weight)
-        X, y = self._validate_data(X, y)
-        weights = self._sample_weights(X, sample_weight)
-        classes, labels, weights = self._labels_and_weights(y, weights)
-        start = np.zeros((X.shape[1], len(classes))), np.zeros(len(classes))
+        if is_dask(X):
+            data, classes = self._distributed_data(X, y, sample_weight)
+        else:
+            X, y = self._validate_data(X, y)
+            weights = self._sample_weights(X, sample_weight)
+            classes, labels, weights = self._labels_and_weights(y, weights)
+            data = Data(loaded(X, len(classes)), labels, weights, len(classes))
+        n_features = data.shape[1]
+        start = np.zeros((n_features, len(classes))), np.zeros(len(classes))
         if self.warm_start and hasattr(self, "coef_"):
-            start = self._full_params(classes, X.shape[1])
+            start = self._full_params(classes, n_features)
         loss, alpha, scale, scale_of_objective = self._problem()
-        data = Data(X, labels, weights, len(classes))
         solver = self.solver
         if solver == "auto":
             solver = choose(data, loss, alpha)
@@ -142,7 +153,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             )
             self.__dict__.update(fitted(solution.coef, solution.intercept))
             if not np.isnan(solution.gap):
-                W, b = self._full_params(classes, X.shape[1])  # as rounded to dtype
+                W, b = self._full_params(classes, n_features)  # as rounded to dtype
                 self._certificate = certificate(
                     data,
                     loss,
@@ -152,7 +163,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     b / scale,
                     solution.value * (1 - solution.gap),
                     solution.value,
-                    None if solution.witness is None else np.vstack(solution.witness.U),
+                    None if solution.witness is None else solution.witness.point,
                 ).scaled(scale)
         self.n_iter_ = len(solution.history)
         self.loss_curve_ = [scale_of_objective * value for value in solution.history]
@@ -195,6 +206,11 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             missing in the first call, or a label is not among them.
         """
         self._validate_params()
+        if is_dask(X):
+            raise ValueError(
+                "partial_fit needs rows in memory, got a Dask collection: give it one "
+                "computed block at a time, or use fit."
+            )
         if self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all labels at once, so partial_fit "
@@ -231,9 +247,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             self._start_stream(known, X)
         loss, alpha, scale, _ = self._problem()
         W, b = self._full_params(self.classes_, X.shape[1])
+        labels, k = np.searchsorted(self.classes_, y), len(known)
         with single_threaded_blas():
             W, b = partial_sgd(
-                Data(X, np.searchsorted(self.classes_, y), weights, len(self.classes_)),
+                Data(loaded(X, k), labels, weights, k),
                 loss,
                 alpha,
                 self.fit_intercept,
@@ -264,27 +281,48 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         )
 
     def _validate_data(self, X: Any, y: Any, reset: bool = True) -> tuple[Any, Any]:
-        """X as numbers of a dtype of KEPT, dense or CSR, and class labels."""
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=KEPT, reset=reset)
-        check_classification_targets(y)
-        largest = 0.0
-        if X.dtype.kind == "f":
-            largest = max(abs(float(X.max())), abs(float(X.min())))
-        if largest > LARGEST:
-            raise ValueError(
-                f"X must have values up to {LARGEST:g}, lest their squares overflow, "
-                f"got one of size {largest:g}: scale it down."
+        """X as numbers of a dtype of KEPT, dense, CSR or mapped, and class labels."""
+        if is_mapped(X):
+            X, y = validate_data(self, X, y, reset=reset, **UNREAD)
+            X = Mapped(X, self._check_mapped)
+        else:
+            X, y = validate_data(
+                self, X, y, accept_sparse="csr", dtype=KEPT, reset=reset
             )
+            _check_size(X)
+        check_classification_targets(y)
         return X, y
+
+    def _check_mapped(self, rows: np.ndarray) -> None:
+        """What is asked of X, asked of some of its rows."""
+        if not _size(rows) <= LARGEST:
+            self._check_finite(rows)
+            _check_size(rows)
+
+    def _distributed_data(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[Data, np.ndarray]:
+        """The rows of Dask collections where they lie, and the classes (k,)."""
+        if self.solver not in STREAMING:
+            raise ValueError(
+                f"solver must be one of {sorted(STREAMING)} for Dask collections, got "
+                f"{self.solver!r}, which needs all rows in one place."
+            )
+        validate_data(self, without_rows(X), skip_check_array=True)
+        check = partial(_check_block, name=type(self).__name__)
+        blocks = Blocks(X, y, sample_weight, check, _check_weights)
+        classes, each = blocks.labels, np.ones(len(blocks.labels))
+        if isinstance(self.class_weight, dict) and len(classes):
+            each = self._class_weights(classes, classes)
+            classes, each = classes[each > 0], each[each > 0]
+        self._check_classes(classes)
+        if self.class_weight == "balanced":
+            each = 1 / blocks.masses
+        return blocks.data(classes, each), classes
 
     def _sample_weights(self, X: Any, sample_weight: Any) -> np.ndarray:
         """Non-negative weights (n,), float64, at least one of them positive."""
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        if weights.min() < 0:
-            raise ValueError(
-                "sample_weight must be >= 0. Negative values in data passed to "
-                f"`sample_weight`, the least is {weights.min()}."
-            )
+        weights = _check_weights(sample_weight, X)
         if weights.max() == 0:
             raise ValueError("sample_weight must be > 0 for some row, all are zero.")
         return weights
@@ -302,17 +340,21 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             weights = weights * self._class_weights(classes, y)
             counted = weights > 0
             classes = np.unique(y[counted])
-        if len(classes) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs samples of at least 2 classes with "
-                f"positive weight, got {len(classes)} class: {classes}."
-            )
+        self._check_classes(classes)
         labels = np.searchsorted(classes, y)
         labels[~counted] = 0
         weights = weights / weights.max()
         if self.class_weight == "balanced":
             weights = weights / np.bincount(labels, weights)[labels]
         return classes, labels, weights / weights.sum()
+
+    def _check_classes(self, classes: np.ndarray) -> None:
+        """There must be something to tell apart."""
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes with "
+                f"positive weight, got {len(classes)} class: {classes}."
+            )
 
     def _class_weights(self, classes: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The dict class_weight of each row, (n,); 0 for rows of no class."""
@@ -359,3 +401,51 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             ConvergenceWarning,
             stacklevel=3,
         )
+
+
+def loaded(X: Any, n_classes: int) -> Any:
+    """X, in memory if it was mapped and is small."""
+    if not (isinstance(X, Mapped) and X.is_small(n_classes)):
+        return X
+    return X.read(slice(None), X.dtype if X.dtype in KEPT else np.float64)
+
+
+def _size(X: Any) -> float:
+    """Largest absolute value of floats, maybe nan; of integers none is too large."""
+    some = X.dtype.kind == "f" and X.shape[0]
+    return max(float(X.max()), -float(X.min())) if some else 0.0
+
+
+def _check_size(X: Any) -> None:
+    """Products of a few values of X must be finite."""
+    largest = _size(X)
+    if largest > LARGEST:
+        raise ValueError(
+            f"X must have values up to {LARGEST:g}, lest their squares overflow, "
+            f"got one of size {largest:g}: scale it down."
+        )
+
+
+def _check_block(X: Any, name: str) -> Any:
+    """Some rows of X for an estimator of this name; there may be none."""
+    X = check_array(
+        X,
+        accept_sparse="csr",
+        dtype=KEPT,
+        ensure_min_samples=0,
+        estimator=name,
+        input_name="X",
+    )
+    _check_size(X)
+    return X
+
+
+def _check_weights(sample_weight: Any, X: Any) -> np.ndarray:
+    """Non-negative weights (n,) of the rows of X, float64."""
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if weights.min() < 0:
+        raise ValueError(
+            "sample_weight must be >= 0. Negative values in data passed to "
+            f"`sample_weight`, the least is {weights.min()}."
+        )
+    return weights

@@ -18,7 +18,7 @@ from sklinear._base import LinearClassifier
 from sklinear._data import Data, computing_dtype
 from sklinear._folds import Fold, Group
 from sklinear._losses import Loss
-from sklinear._predictor import rows_of
+from sklinear._predictor import probabilities, rows_of
 from sklinear._solvers import Options, Solution
 from sklinear._solvers._grid import solve_grid
 from sklinear._threads import single_threaded_blas
@@ -230,7 +230,7 @@ class _Scorer:
             labels = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
             right = (labels == self.labels) & self.known
             return float(np.average(right, weights=self.weights))
-        proba = model._probabilities(scores)[np.arange(len(scores)), self.labels]
+        proba = probabilities(scores)[np.arange(len(scores)), self.labels]
         eps = np.finfo(proba.dtype).eps
         logs = np.log(np.clip(proba, eps, 1 - eps))
         return float(np.average(logs, weights=self.weights))

@@ -47,17 +47,19 @@ U is the score gradient of (W, c), or for the hinge the solver's dual point.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 from sklearn.utils.extmath import row_norms
 
-from sklinear._data import BLOCK_VALUES, Block, Data
+from sklinear._data import Block, Data
 from sklinear._duality import balanced
 from sklinear._losses import Hinge, Loss, SquaredHinge
-from sklinear._objective import Objective, scores_of
-from sklinear._variables import Variables
+from sklinear._objective import Objective, Point, scores_of, visits
+from sklinear._variables import Variables, first_moments
 
 EPS = float(np.finfo(np.float64).eps)
 LARGEST_SUMS = 2**20  # numbers in the sums of rows by pairs of classes
@@ -80,23 +82,15 @@ class Certificate(NamedTuple):
         self, X: Any, W: np.ndarray, b: np.ndarray, labels: np.ndarray
     ) -> np.ndarray:
         """Rows (n,) whose label (n,), an index, is that of every optimum."""
-        n, d = X.shape
-        settled = np.zeros(n, dtype=bool)
-        size = EPS * float(np.linalg.norm(W)), EPS * float(np.abs(b).max())
-        step = max(1, BLOCK_VALUES // (len(b) if scipy.sparse.issparse(X) else d))
-        for start in range(0, n, step):
-            rows = slice(start, start + step)
-            part, own = X[rows].astype(np.float64, copy=False), labels[rows]
-            scores = scores_of(part, W, b)
-            index = np.arange(len(own)), own
-            margins = scores[index][:, None] - scores
-            distance = _distance(part, self.centre)
-            lengths = row_norms(part)
-            needed = np.sqrt(2) * self.radius * distance + 8 * lengths * size[0]
-            needed = needed[:, None] + self.drift[own] + 8 * size[1]
-            needed[index] = -1.0
-            settled[rows] = (margins > needed).all(axis=1)
-        return settled
+        scores = scores_of(X, W, b)
+        index = np.arange(len(labels)), labels
+        margins = scores[index][:, None] - scores
+        needed = np.sqrt(2) * self.radius * _distance(X, self.centre)
+        needed += 8 * EPS * float(np.linalg.norm(W)) * row_norms(X)
+        needed = needed[:, None] + self.drift[labels]
+        needed += 8 * EPS * float(np.abs(b).max())
+        needed[index] = -1.0
+        return (margins > needed).all(axis=1)
 
 
 def _distance(X: Any, centre: np.ndarray) -> np.ndarray:
@@ -122,6 +116,14 @@ class _Visit:
         self.rows: np.ndarray | None = None  # at (y, :, j): the same of w_i c_ij x_i
         if fit_intercept and k * d * k <= LARGEST_SUMS:
             self.rows = np.zeros((k, d, k))
+
+    def __add__(self, other: _Visit) -> _Visit:
+        """Both together."""
+        both = copy.copy(self)
+        for name, sums in vars(other).items():
+            if sums is not None:
+                setattr(both, name, getattr(self, name) + sums)
+        return both
 
     def add(
         self, block: Block, scores: np.ndarray, loss: Loss, gradient: np.ndarray
@@ -171,33 +173,26 @@ def certificate(
     b: np.ndarray,
     dual: float,
     value: float,
-    U: np.ndarray | None = None,
+    witness: np.ndarray | Point | None = None,
 ) -> Certificate:
     """What is proven of the optimum, from one pass in float64.
 
     ``dual`` and ``value`` are the solver's bounds of the optimum, made in float64;
-    ``U`` (n, k) are the weighted score gradients of its dual point, where it has one.
+    ``witness`` is its dual point, where it has one: weighted score gradients (n, k), or
+    the smoothed loss and params that have them.
     O(n d k) time, half a pass more with an intercept; O(d k + k^2) memory, and up to
     LARGEST_SUMS numbers.
     """
     data = data.astype(np.float64)
     d, k = W.shape
-    mean = np.zeros(d)
-    if fit_intercept:
-        for block in data:
-            mean += block.X.T @ block.weights
+    mean = data.total(first_moments)[1] if fit_intercept else np.zeros(d)
     if alpha == 0:
         return Certificate(np.inf, mean, np.full((k, k), np.inf), 1.0)
     reach = 1.0
     if isinstance(loss, SquaredHinge):  # about a move that matters, or 1 % of a margin
         reach = min(1.0, np.sqrt(max(value - dual, 1e-4 * value)))
-    visit = _Visit(d, k, fit_intercept)
-    for block in data:
-        scores = scores_of(block.X, W, b)
-        gradient = _gradient(loss, scores, block, U)
-        visit.add(block, scores, loss, gradient)
-        if fit_intercept:
-            visit.add_leeway(block, loss.leeway(gradient, block.y, reach))
+    at = Point(loss, W, b)
+    visit = data.total(_visited, at, reach, fit_intercept, witness)
     if fit_intercept:
         visit.pulled -= mean[:, None] * visit.residual
         if visit.rows is not None:
@@ -210,12 +205,12 @@ def certificate(
 
     variables = Variables(mean, np.ones(d))
     objective = Objective(data, loss, alpha, fit_intercept, variables)
-    at = objective.assemble(
+    there = objective.assemble(
         W, primal, visit.primal, visit.conjugate, visit.pulled, visit.residual
     )
     share, conjugate, pulled = 0.0, visit.conjugate, visit.pulled
     if fit_intercept:
-        share, conjugate, pulled = balanced(objective, at)
+        share, conjugate, pulled = balanced(objective, there)
     gap = primal + conjugate + float(np.vdot(pulled, pulled)) / (4 * alpha)
     gap = max(gap, 0.0) + rounding
     best = min(gap, max(primal - dual, 0.0) + rounding)
@@ -240,20 +235,43 @@ def certificate(
         return Certificate(radius, mean, drift, min(relative, 1.0))
 
 
-def _gradient(
-    loss: Loss, scores: np.ndarray, block: Block, U: np.ndarray | None
-) -> np.ndarray:
-    """Of each row's loss in the scores (m, k); a hinge's is its dual point.
+def _visited(
+    data: Data,
+    at: Point,
+    reach: float,
+    fit_intercept: bool,
+    witness: np.ndarray | Point | None,
+) -> _Visit:
+    """One pass over a part of the data."""
+    visit = _Visit(len(at.W), data.n_classes, fit_intercept)
+    for block, scores, gradient in _gradients(data, at, witness):
+        visit.add(block, scores, at.loss, gradient)
+        if fit_intercept:
+            visit.add_leeway(block, at.loss.leeway(gradient, block.y, reach))
+    return visit
 
-    Its gradient at the scores is 0 or 1 and proves nothing; that of the hinge rounded
-    over its margin stands in for a solver's.
+
+def _gradients(
+    data: Data, at: Point, witness: np.ndarray | Point | None
+) -> Iterator[tuple[Block, np.ndarray, np.ndarray]]:
+    """Each block, its scores, and a dual point (m, k): score gradients of its rows.
+
+    A hinge's gradient at the scores is 0 or 1 and proves nothing; that of the hinge
+    rounded over its margin stands in for a solver's.
     """
-    if not isinstance(loss, Hinge):
-        return loss(scores, block.y)[1]
-    if U is None:
-        return Hinge(loss.delta, width=loss.delta)(scores, block.y)[1]
-    part, weights = U[block.rows], block.weights[:, None]
-    return np.divide(part, weights, out=np.zeros_like(part), where=weights > 0)
+    if not isinstance(at.loss, Hinge):
+        witness = at
+    elif witness is None:
+        witness = at._replace(loss=Hinge(at.loss.delta, width=at.loss.delta))
+    if isinstance(witness, Point):
+        others = () if witness is at else ((at.W, at.b),)
+        for block, loss, scores in visits(data, witness, *others):
+            yield block, scores[-1], loss(scores[0], block.y)[1]
+        return
+    for block, _, scores in visits(data, at):
+        part, weights = witness[block.rows], block.weights[:, None]
+        U = np.divide(part, weights, out=np.zeros_like(part), where=weights > 0)
+        yield block, scores[0], U
 
 
 class _Graph:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse
+
+from sklinear._mapped import Mapped
 
 # Block sizes, in numbers: scores that stay in the cache, a cast block small beside X.
 BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
 # Rows of a block at least, lest its gradient cost more than its rows; fewer where wide
 # rows are cast, lest the cast block be as large as X.
 FEWEST_ROWS, FEWEST_CAST_ROWS = 256, 32
+# Of a mapped X's excerpt: bytes of it and of its scores, its part of the rows, and runs
+# of adjacent rows that it is made of, fewer where each takes a look at every column.
+EXCERPT, PART, RUNS, RUNS_BY_COLUMNS = 2**27, 8, 1024, 64
+
+Sums = TypeVar("Sums")
 
 
 @dataclass
@@ -43,16 +50,22 @@ class Block:
 
 
 def computing_dtype(dtype: Any) -> np.dtype:
-    """What X of a dtype is computed in: floats as they are, integers in float64."""
-    dtype = np.dtype(dtype)
-    return dtype if dtype.kind == "f" else np.dtype(np.float64)
+    """What X of a dtype is computed in: float32 as it is, all else in float64."""
+    single = np.dtype(dtype) == np.float32
+    return np.dtype(np.float32 if single else np.float64)
 
 
 class Data:
     """X, labels and normalised weights, in row blocks that are views of them.
 
     Where X has another dtype than the products with it, blocks are cast one at a time.
+    A mapped X is read one at a time.
     """
+
+    # Whether rows are too many to keep anything of them, be it a number a class: then
+    # all that is done with them is ``total``.
+    streamed = False
+    mapped = False  # whether it is rows of a file
 
     def __init__(
         self,
@@ -65,6 +78,8 @@ class Data:
     ):
         self.dtype = computing_dtype(X.dtype if dtype is None else dtype)
         self.sparse = scipy.sparse.issparse(X)
+        self.mapped = isinstance(X, Mapped)
+        self.streamed = self.streamed or self.mapped
         # a cast of CSR values is made once and whole: its indices stay shared
         self.X = X.astype(self.dtype, copy=False) if self.sparse else X
         self.y, self.weights, self.n_classes = y, weights, n_classes
@@ -72,24 +87,44 @@ class Data:
         self._casts: dict[Any, Data] = {}  # not itself: a cycle would keep X alive
 
     def __iter__(self) -> Iterator[Block]:
-        for view, rows in self._views:
+        mapped = self.X.blocks(self._step, self.dtype) if self.mapped else None
+        for view, rows in mapped or self._views:
             y, weights = self.y[rows], self.weights[rows]
             yield Block(view, y, weights, rows, self.dtype, self.tally)
 
+    @property
+    def _step(self) -> int:
+        """Rows of a block."""
+        n, d = self.X.shape
+        cast = self.mapped or self.X.dtype != self.dtype
+        fewest = FEWEST_CAST_ROWS if cast else FEWEST_ROWS
+        step = max(fewest, min(BLOCK_SCORES // self.n_classes, BLOCK_VALUES // d))
+        # or each block's gradient would cost more than its rows
+        return n if self.sparse and d > step else step
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of X."""
+        return self.X.shape
+
+    def total(self, visit: Callable[..., Sums], *args: Any) -> Sums:
+        """What ``visit(data, *args)`` sums up over all rows.
+
+        Its answer is an array, a number or None, or a tuple of them; of data that lie
+        in several places it is added up from each.
+        """
+        return visit(self, *args)
+
     @cached_property
     def _views(self) -> list[tuple[Any, slice]]:
-        n, d = self.X.shape
-        fewest = FEWEST_ROWS if self.X.dtype == self.dtype else FEWEST_CAST_ROWS
-        step = max(fewest, min(BLOCK_SCORES // self.n_classes, BLOCK_VALUES // d))
-        if self.sparse and d > step:
-            step = n  # each block's gradient would cost more than its rows
+        n, step = self.X.shape[0], self._step
         cuts = [slice(start, min(start + step, n)) for start in range(0, n, step)]
         return [(_csr_rows(self.X, c) if self.sparse else self.X[c], c) for c in cuts]
 
     @property
     def passes(self) -> float:
         """How often all rows were read so far."""
-        return self.tally.rows / len(self.y)
+        return self.tally.rows / self.shape[0]
 
     def take(self, rows: np.ndarray) -> Any:
         """X of some rows, (m, d)."""
@@ -106,12 +141,27 @@ class Data:
         """Weighted sum of the rows of each class, (d, k)."""
         if self.dtype != np.float64:
             return self.astype(np.float64).class_sums
-        sums = np.zeros((self.X.shape[1], self.n_classes))
-        for block in self:
-            shares = np.zeros((len(block.y), self.n_classes), order="F")
-            shares[np.arange(len(block.y)), block.y] = block.weights
-            sums += block.X.T @ shares
-        return sums
+        return self.total(_class_sums)
+
+    @property
+    def excerpt(self) -> Data | None:
+        """Some rows of a mapped X, in memory, in the precision of X; else None."""
+        if not self.mapped:
+            return None
+        if self.X.excerpt is None:
+            runs = _drawn(self)
+            y = np.concatenate([self.y[run] for run in runs])
+            weights = np.concatenate([self.weights[run] for run in runs])
+            X, filled = np.empty((len(y), self.shape[1]), self.X.dtype), 0
+            for run in runs:
+                rows = self.X.read(run, self.X.dtype)
+                X[filled : filled + len(rows)] = rows
+                filled += len(rows)
+            self.tally.rows += filled
+            self.X.excerpt = Data(
+                X, y, weights / weights.sum(), self.n_classes, tally=self.tally
+            )
+        return self.X.excerpt
 
     def sample(self, rows: np.ndarray, weights: np.ndarray) -> Data:
         """A copy of some rows, with other weights."""
@@ -129,6 +179,36 @@ class Data:
                 self.X, self.y, self.weights, self.n_classes, dtype, self.tally
             )
         return self._casts[dtype]
+
+
+def _class_sums(data: Data) -> np.ndarray:
+    """Weighted sum of the rows of each class, (d, k)."""
+    sums = np.zeros((data.shape[1], data.n_classes))
+    for block in data:
+        shares = np.zeros((len(block.y), data.n_classes), order="F")
+        shares[np.arange(len(block.y)), block.y] = block.weights
+        sums += block.X.T @ shares
+    return sums
+
+
+def _drawn(data: Data) -> list[slice]:
+    """Runs of adjacent rows, one in each stretch of X, and a row of any other class."""
+    (n, d), k = data.shape, data.n_classes
+    longest = max(d * data.X.dtype.itemsize, 32 * k)
+    count = max(min(n // PART, EXCERPT // longest), 1)
+    runs = min(count, RUNS_BY_COLUMNS if data.X.by_columns else RUNS)
+    length, stretch = count // runs, n / runs
+    places = np.random.RandomState(0).random_sample(runs) * (stretch - length)
+    starts = (np.arange(runs) * stretch + places).astype(np.intp)
+    rows = [slice(start, start + length) for start in starts]
+    masses = np.zeros(k)
+    for run in rows:
+        masses += np.bincount(data.y[run], data.weights[run], k)
+    if not masses.all():
+        others = np.flatnonzero((masses == 0)[data.y] & (data.weights > 0))
+        firsts = np.unique(data.y[others], return_index=True)[1]
+        rows += [slice(row, row + 1) for row in others[firsts]]
+    return rows
 
 
 def _csr_rows(X: Any, rows: slice) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 
 # maps a change of the scores (n, k) to the change of the weighted score gradient
 HessianProduct = Callable[[np.ndarray], np.ndarray]
+Past = tuple[tuple[np.ndarray, np.ndarray, float], ...]  # W, b and a width each
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Loss:
     """One sample's convex loss, as solvers use it: L(s + t) = L(s) for a constant t."""
 
     reaches_zero = True  # at finite scores
+    past = Past()  # points whose scores its state per sample comes from
 
     def __call__(
         self, scores: np.ndarray, y: np.ndarray
@@ -72,6 +74,10 @@ class Loss:
 
     def rows(self, rows: slice | np.ndarray) -> Loss:
         """The loss of some of the samples: itself, unless it has a state per sample."""
+        return self
+
+    def recalled(self, scores: list[np.ndarray], y: np.ndarray) -> Loss:
+        """The loss with the state that scores at the points of its past lead to."""
         return self
 
 
@@ -241,11 +247,16 @@ class Hinge(_Margin):
     with centre 0 the Huber function, with the last multipliers as centre one step of
     the method of multipliers, whose limit is the hinge itself at any width. Its
     gradient a = clip(centre + m / width, 0, 1) is feasible in the hinge's dual.
+
+    Where rows are too many to keep a centre of each, ``past`` keeps the points and
+    widths whose multipliers were the centres one after the other: a few more scores of
+    a row lead to its centre again.
     """
 
     delta: float = 1.0
     width: float = 0.0
     centre: np.ndarray | None = None  # (n, k), 0 at the true class
+    past: Past = ()
 
     def __call__(
         self, scores: np.ndarray, y: np.ndarray
@@ -266,6 +277,12 @@ class Hinge(_Margin):
             margins -= move
         a[index] = -a.sum(axis=1)
         return margins.sum(axis=1), a
+
+    def multipliers(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The a of each margin, (n, k), 0 at the true class: the next centre."""
+        a = self(scores, y)[1]
+        a[np.arange(len(y)), y] = 0
+        return a
 
     def _multipliers(self, margins: np.ndarray) -> np.ndarray:
         """centre + m / width, before they are clipped to [0, 1]."""
@@ -306,3 +323,10 @@ class Hinge(_Margin):
     def rows(self, rows: slice | np.ndarray) -> Hinge:
         """The same with the centres of these samples."""
         return self if self.centre is None else replace(self, centre=self.centre[rows])
+
+    def recalled(self, scores: list[np.ndarray], y: np.ndarray) -> Hinge:
+        """The same with the centres that its past leads to."""
+        centre = None
+        for (_, _, width), s in zip(self.past, scores, strict=True):
+            centre = Hinge(self.delta, width, centre).multipliers(s, y)
+        return self if centre is None else replace(self, centre=centre, past=())

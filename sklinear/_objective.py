@@ -2,11 +2,14 @@
 
 The data term is a sum over row blocks, and every product with X goes through one of two
 half passes: ``push`` takes params to scores, ``pull`` a gradient in the scores back to
-one in the params. ``evaluate`` does both on one block before it reads the next.
+one in the params. ``evaluate`` does both on one block before it reads the next, and so
+do the visits at the end, which keep nothing of a row: the same function sums up the
+rows of one array, of a file or of one machine among many.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +18,14 @@ import scipy.sparse
 from sklinear._data import Block, Data
 from sklinear._losses import Loss
 from sklinear._variables import Variables
+
+
+class Point(NamedTuple):
+    """A loss and the params at which it is taken, for X as the user has it."""
+
+    loss: Loss
+    W: np.ndarray  # (d, k)
+    b: np.ndarray  # (k,)
 
 
 class Evaluation(NamedTuple):
@@ -59,11 +70,11 @@ class Objective:
     @property
     def shape(self) -> tuple[int, int]:
         """Of params."""
-        return self.data.X.shape[1] + self.fit_intercept, self.data.n_classes
+        return self.data.shape[1] + self.fit_intercept, self.data.n_classes
 
     def split(self, params: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """W (d, k) and the intercept b (k,) of the user's uncentred features."""
-        d = self.data.X.shape[1]
+        d = self.data.shape[1]
         W = self.variables.coef(params[:d])
         if not self.fit_intercept:
             return W, np.zeros(W.shape[1])
@@ -78,7 +89,7 @@ class Objective:
 
     def push(self, params: np.ndarray) -> list[np.ndarray]:
         """Scores of each block, (m, k), contiguous columns."""
-        W, b = self._working(*self.split(params))
+        W, b = _working(self.data, *self.split(params))
         return [scores_of(block.X, W, b) for block in self.data]
 
     def pull(self, U: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -92,35 +103,26 @@ class Objective:
 
     def evaluate(self, params: np.ndarray, conjugate: bool = False) -> Evaluation:
         """Value and gradient; each block of X is read once."""
+        at = self.at(params)
+        value, primal, dual, pulled, residual = self.data.total(evaluate, at, conjugate)
+        pulled = self._centred(pulled, residual)
+        return self.assemble(at.W, value, primal, dual, pulled, residual)
+
+    def at(self, params: np.ndarray) -> Point:
+        """The loss at these params, for X as it is."""
+        return Point(self.loss, *self.split(params))
+
+    def curve(self, at: Point, params: np.ndarray) -> np.ndarray:
+        """Product of the Hessian at a point with params; each block is read once."""
         W, b = self.split(params)
-        working = self._working(W, b)
-        value = primal = dual = 0.0
-        pulled, residual = None, np.zeros(W.shape[1])
-        for block in self.data:
-            scores = scores_of(block.X, *working)
-            v, p, u, c = self.rows(block, scores, conjugate)
-            value, primal, dual = value + v, primal + p, dual + c
-            pulled = _add(pulled, block.X.T @ u)
-            residual += u.sum(axis=0, dtype=np.float64)
-        assert pulled is not None
-        return self.assemble(
-            W, value, primal, dual, self._centred(pulled, residual), residual
-        )
+        pulled, residual = self.data.total(curve, at, (W, b))
+        return self.gradient(W, self._centred(pulled, residual), residual)
 
     def rows(
         self, block: Block, scores: np.ndarray, conjugate: bool = False
     ) -> tuple[float, float, np.ndarray, float]:
         """Value, primal value, U and conjugate of one block, from its scores."""
-        loss = self.loss.rows(block.rows)
-        values, U = loss(scores, block.y)
-        value = primal = float(values @ block.weights)
-        if loss.exact is not loss:
-            primal = float(loss.exact(scores, block.y)[0] @ block.weights)
-        dual = np.nan
-        if conjugate:
-            dual = float(loss.exact.conjugate(U, block.y) @ block.weights)
-        U *= block.weights[:, None]
-        return value, primal, U, dual
+        return weigh(self.loss.rows(block.rows), block, scores, conjugate)
 
     def assemble(
         self,
@@ -161,15 +163,7 @@ class Objective:
 
     def features(self, block: Block) -> np.ndarray:
         """(X - 1 mean') T of a block and the intercept's ones: d(scores)/d(params)."""
-        Z = self.variables.apply(block.X)
-        return (
-            np.hstack([Z, np.ones((len(Z), 1), Z.dtype)]) if self.fit_intercept else Z
-        )
-
-    def _working(self, W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """W and b in the precision of the products with X."""
-        dtype = self.data.dtype
-        return W.astype(dtype, copy=False), b.astype(dtype, copy=False)
+        return features(block.X, self.variables, self.fit_intercept)
 
     def _centred(self, pulled: np.ndarray, residual: np.ndarray) -> np.ndarray:
         """X' U as (X - 1 mean')' U."""
@@ -178,17 +172,111 @@ class Objective:
         return pulled
 
 
-def _add(total: np.ndarray | None, part: np.ndarray) -> np.ndarray:
-    """total + part in float64, in the memory of one of them where it can be."""
-    if total is None:
-        return part.astype(np.float64, copy=False)
-    total += part
-    return total
-
-
 def scores_of(X: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """X W + b (m, k) with contiguous columns, which reductions over classes like."""
     sparse = scipy.sparse.issparse(X)
     scores = np.asfortranarray(X @ W) if sparse else (W.T @ X.T).T
     scores += b
     return scores
+
+
+def features(X: Any, variables: Variables, fit_intercept: bool) -> np.ndarray:
+    """(X - 1 mean') T of some rows and the intercept's ones: d(scores)/d(params)."""
+    Z = variables.apply(X)
+    return np.hstack([Z, np.ones((len(Z), 1), Z.dtype)]) if fit_intercept else Z
+
+
+def weigh(
+    loss: Loss, block: Block, scores: np.ndarray, conjugate: bool
+) -> tuple[float, float, np.ndarray, float]:
+    """Value, primal value, U and conjugate of one block, from its scores."""
+    values, U = loss(scores, block.y)
+    value = primal = float(values @ block.weights)
+    if loss.exact is not loss:
+        primal = float(loss.exact(scores, block.y)[0] @ block.weights)
+    dual = np.nan
+    if conjugate:
+        dual = float(loss.exact.conjugate(U, block.y) @ block.weights)
+    U *= block.weights[:, None]
+    return value, primal, U, dual
+
+
+# Visits: sums over the rows of one part of the data, see Data.total -------------------
+
+
+def visits(
+    data: Data, at: Point, *others: tuple[np.ndarray, np.ndarray]
+) -> Iterator[tuple[Block, Loss, list[np.ndarray]]]:
+    """Each block, the loss of its rows, and its scores at a point and at others.
+
+    They come of one product, with the points in the loss's past beside them.
+    """
+    k, past = data.n_classes, at.loss.past
+    pairs = [*((W, b) for W, b, _ in past), (at.W, at.b), *others]
+    W, b = pairs[0]
+    if len(pairs) > 1:
+        W, b = np.hstack([W for W, _ in pairs]), np.concatenate([b for _, b in pairs])
+    W, b = _working(data, W, b)
+    for block in data:
+        scores = scores_of(block.X, W, b)
+        each = [scores[:, j : j + k] for j in range(0, scores.shape[1], k)]
+        loss = at.loss.rows(block.rows).recalled(each[: len(past)], block.y)
+        yield block, loss, each[len(past) :]
+
+
+def evaluate(
+    data: Data, at: Point, conjugate: bool
+) -> tuple[float, float, float, np.ndarray, np.ndarray]:
+    """Value, primal value, conjugate, X' U (d, k) and 1' U (k,)."""
+    value = primal = dual = 0.0
+    pulled, residual = None, np.zeros(data.n_classes)
+    for block, loss, (scores,) in visits(data, at):
+        v, p, u, c = weigh(loss, block, scores, conjugate)
+        value, primal, dual = value + v, primal + p, dual + c
+        pulled = _add(pulled, block.X.T @ u)
+        residual += u.sum(axis=0, dtype=np.float64)
+    assert pulled is not None
+    return value, primal, dual, pulled, residual
+
+
+def curve(
+    data: Data, at: Point, direction: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """X' H (d, k) and 1' H (k,), H (n, k) the Hessian's product with the scores of a
+    direction (W, b)."""
+    pulled, residual = None, np.zeros(data.n_classes)
+    for block, loss, (scores, change) in visits(data, at, direction):
+        bent = loss.hessian(scores, block.y, block.weights)(change)
+        pulled = _add(pulled, block.X.T @ bent)
+        residual += bent.sum(axis=0, dtype=np.float64)
+    assert pulled is not None
+    return pulled, residual
+
+
+def probe(
+    data: Data,
+    at: Point,
+    direction: tuple[np.ndarray, np.ndarray],
+    lengths: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values and slopes at points at several distances in a direction (W, b)."""
+    values, slopes = np.zeros(len(lengths)), np.zeros(len(lengths))
+    for block, loss, (scores, change) in visits(data, at, direction):
+        for j, t in enumerate(lengths):
+            v, _, u, _ = weigh(loss, block, scores + t * change, False)
+            values[j] += v
+            slopes[j] += float(np.vdot(u, change))
+    return values, slopes
+
+
+def _working(data: Data, W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """W and b in the precision of the products with X."""
+    return W.astype(data.dtype, copy=False), b.astype(data.dtype, copy=False)
+
+
+def _add(total: np.ndarray | None, part: np.ndarray) -> np.ndarray:
+    """total + part in float64, in the memory of one of them where it can be."""
+    if total is None:
+        return part.astype(np.float64, copy=False)
+    total += part
+    return total

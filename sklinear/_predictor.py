@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
+from sklearn.utils import assert_all_finite
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._certificate import Certificate
 from sklinear._data import BLOCK_VALUES
+from sklinear._distributed import over_blocks
+from sklinear._mapped import Mapped, is_mapped
+
+# What scikit-learn is told of a mapped X lest it read it: the rest is checked later.
+UNREAD: dict[str, Any] = {"dtype": None, "ensure_all_finite": False}
 
 
 class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
@@ -24,38 +31,105 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
     intercept_: np.ndarray
     _certificate: Certificate
 
+    @over_blocks
     def decision_function(self, X: Any) -> np.ndarray:
         """Score of each class, X W + b.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples. Integers are converted a block of rows at a time.
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
+            Samples. Integers are converted, and memory maps read, a block of rows at a
+            time.
 
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
-            Scores; for two classes the second's less the first's.
+            Scores, in a lazy Dask array where X is Dask's; for two classes the second's
+            less the first's.
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        return self._decide(X)
-
-    def _decide(self, X: Any) -> np.ndarray:
-        """Scores of valid X, a block at a time where it is cast."""
-        n, d = X.shape
-        dtype = np.result_type(X.dtype, self.coef_.dtype)
-        whole = issparse(X) or X.dtype == dtype
-        step = n if whole else max(1, BLOCK_VALUES // d)
-        scores = np.empty((n, len(self.intercept_)), dtype)
-        for start in range(0, n, step):
-            rows = slice(start, start + step)
-            scores[rows] = safe_sparse_dot(
-                X if whole else X[rows].astype(dtype), self.coef_.T, dense_output=True
-            )
-        scores += self.intercept_
+        X = self._validate_samples(X)
+        whole = issparse(X) or X.dtype == np.result_type(X.dtype, self.coef_.dtype)
+        if isinstance(X, Mapped) or not whole:
+            scores = self._each(X, self._scores)
+        else:
+            scores = self._scores(X)
         return scores.ravel() if scores.shape[1] == 1 else scores
 
+    def _of_scores(
+        self, X: Any, function: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """A function of the rows' scores, (m, k) or (m,): of as few as are at hand."""
+        if not is_mapped(X):
+            return function(self.decision_function(X))
+
+        def of_part(part: np.ndarray) -> np.ndarray:
+            scores = self._scores(part)
+            return function(scores.ravel() if scores.shape[1] == 1 else scores)
+
+        return self._each(self._validate_samples(X), of_part)
+
+    def _validate_samples(self, X: Any) -> Any:
+        """X as numbers, dense or CSR, or mapped."""
+        check_is_fitted(self)
+        if not is_mapped(X):
+            return validate_data(self, X, accept_sparse="csr", reset=False)
+        return Mapped(validate_data(self, X, reset=False, **UNREAD), self._check_finite)
+
+    def _check_finite(self, rows: np.ndarray) -> None:
+        """Raise what scikit-learn would raise of X, of some of its rows."""
+        name = type(self).__name__
+        assert_all_finite(rows, estimator_name=name, input_name="X")
+
+    def _each(self, X: Any, function: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """The function's answers (m, ...) for blocks of rows, stacked."""
+        n, d = X.shape
+        dtype = np.result_type(X.dtype, self.coef_.dtype)
+        k = len(self.classes_)
+        step = max(1, BLOCK_VALUES // (k if issparse(X) else max(d, k)))
+        answers: np.ndarray | None = None
+        for part, rows in _blocks(X, step, dtype):
+            answer = function(part)
+            if answers is None:
+                answers = np.empty((n, *answer.shape[1:]), answer.dtype)
+            answers[rows] = answer
+            del part, answer  # before the next is made
+        assert answers is not None
+        return answers
+
+    def _scores(self, X: Any) -> np.ndarray:
+        """X W + b (m, k or 1)."""
+        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True)
+        scores += self.intercept_
+        return scores
+
+    def _labels(self, X: Any) -> np.ndarray:
+        """Places (m,) of the rows' labels in ``classes_``."""
+        scores = self._scores(X)
+        if scores.shape[1] == 1:
+            return (scores[:, 0] > 0).astype(np.intp)
+        return scores.argmax(axis=1)
+
+    @over_blocks
+    def predict(self, X: Any) -> np.ndarray:
+        """Label of the class with the largest score.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
+            Samples. Memory maps are read a block of rows at a time.
+
+        Returns
+        -------
+        labels : ndarray or lazy Dask array of shape (n_samples,)
+            Of ``classes_``.
+        """
+        if not is_mapped(X):
+            return super().predict(X)
+        return self._each(
+            self._validate_samples(X), lambda part: self.classes_[self._labels(part)]
+        )
+
+    @over_blocks
     def certify(self, X: Any) -> np.ndarray:
         """Whether each predicted label is provably that of the exact optimum.
 
@@ -66,12 +140,12 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
             Samples, seen in training or not.
 
         Returns
         -------
-        certified : ndarray of shape (n_samples,)
+        certified : ndarray or lazy Dask array of shape (n_samples,)
             True where the label is proven; False where nothing is known.
 
         Raises
@@ -96,11 +170,14 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
                 f"{type(self).__name__} has none: solver='sgd', partial_fit and "
                 "unfinished fits prove nothing. Fit it with another solver."
             )
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        scores = self._decide(X)
-        labels = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
+        X = self._validate_samples(X)
         W, b = self._full_params(self.classes_, X.shape[1])
-        return self._certificate.settles(X, W, b, labels.astype(np.intp))
+
+        def settled(part: Any) -> np.ndarray:
+            exact = part.astype(np.float64, copy=False)
+            return self._certificate.settles(exact, W, b, self._labels(part))
+
+        return self._each(X, settled)
 
     def _full_params(
         self, classes: np.ndarray, n_features: int
@@ -137,48 +214,65 @@ def refitted(model: Any) -> bool:
 class ProbabilityMixin:
     """Probabilities that are the softmax of the scores."""
 
-    decision_function: Any
+    _of_scores: Any
 
     @available_if(refitted)
+    @over_blocks
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class: the softmax of the scores.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
             Samples.
 
         Returns
         -------
-        proba : ndarray of shape (n_samples, n_classes)
+        proba : ndarray or lazy Dask array of shape (n_samples, n_classes)
             Rows add up to 1; columns in the order of ``classes_``.
         """
-        return self._probabilities(self.decision_function(X))
-
-    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """The softmax of the scores; two classes have one."""
-        if scores.ndim == 1:
-            return np.column_stack([expit(-scores), expit(scores)])
-        return softmax(scores, axis=1)
+        return self._of_scores(X, probabilities)
 
     @available_if(refitted)
+    @over_blocks
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Logarithm of the probabilities, finite even where they underflow to 0.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
             Samples.
 
         Returns
         -------
-        log_proba : ndarray of shape (n_samples, n_classes)
+        log_proba : ndarray or lazy Dask array of shape (n_samples, n_classes)
             Log-softmax of the scores, in nats.
         """
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            return np.column_stack([log_expit(-scores), log_expit(scores)])
-        return log_softmax(scores, axis=1)
+        return self._of_scores(X, log_probabilities)
+
+
+def probabilities(scores: np.ndarray) -> np.ndarray:
+    """Softmax of scores (n, k), or of two classes' difference (n,)."""
+    if scores.ndim == 1:
+        return np.column_stack([expit(-scores), expit(scores)])
+    return softmax(scores, axis=1)
+
+
+def log_probabilities(scores: np.ndarray) -> np.ndarray:
+    """Its logarithm."""
+    if scores.ndim == 1:
+        return np.column_stack([log_expit(-scores), log_expit(scores)])
+    return log_softmax(scores, axis=1)
+
+
+def _blocks(X: Any, step: int, dtype: np.dtype) -> Iterator[tuple[Any, slice]]:
+    """Some rows at a time, cast unless they are sparse."""
+    if isinstance(X, Mapped):
+        yield from X.blocks(step, dtype)
+        return
+    for start in range(0, X.shape[0], step):
+        rows = slice(start, start + step)
+        yield X[rows] if issparse(X) else X[rows].astype(dtype, copy=False), rows
 
 
 def rows_of(W: np.ndarray, b: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:

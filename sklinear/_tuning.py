@@ -26,7 +26,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from sklinear._alphas import automatic_alphas, positive
-from sklinear._base import LinearClassifier
+from sklinear._base import LinearClassifier, loaded
 from sklinear._callbacks import CallbackSupportMixin, subtask, with_callbacks
 from sklinear._cells import Cell, Evaluation, Search, Task, distinct, evaluate
 from sklinear._data import Data
@@ -162,7 +162,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         given, given_y = indexable(X, y)
         X, y = self._validate_data(X, y)
         weights = self._sample_weights(X, sample_weight)
-        _, labels, total = self._labels_and_weights(y, weights)
+        classes, labels, total = self._labels_and_weights(y, weights)
+        X = loaded(X, len(classes))
         alphas = self._alphas(Data(X, labels, total, labels.max() + 1))
         cells = self._cells(alphas)
         if sample_weight is not None:

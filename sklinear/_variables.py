@@ -95,30 +95,13 @@ def choose_variables(
     bounds the softmax's by 1/2; or, where d is large or X sparse or where asked to, the
     same of C's diagonal. O(n d^2 + d^3) time and O(d^2) memory, or O(n d) and O(d).
     """
-    d = data.X.shape[1]
-    bound: np.ndarray
-    curvatures = data.weights * curvature  # (n,)
-    total = curvatures.sum()
+    d = data.shape[1]
     mean = np.zeros(d)
     if fit_intercept:
-        for block in data:
-            mean += block.X.T @ (curvatures[block.rows] / total)
+        total, sums = data.total(first_moments, curvature)
+        mean = sums / total
     diagonal |= d > (LARGEST_SPARSE_FACTOR if data.sparse else LARGEST_FACTOR)
-    if diagonal and data.sparse:
-        each = np.repeat(curvatures, np.diff(data.X.indptr))
-        squares = np.square(data.X.data, dtype=np.float64)
-        bound = np.bincount(data.X.indices, weights=each * squares, minlength=d)
-        bound = np.maximum(bound - total * mean**2, 0)
-        return Variables(mean, _inverse_root(bound + 2 * alpha))
-    bound = np.zeros((d,) if diagonal else (d, d))
-    for block in data:
-        centred = (block.X @ np.eye(d) if data.sparse else block.X) - mean
-        each = curvatures[block.rows]
-        if diagonal:
-            centred *= centred
-            bound += each @ centred
-        else:
-            bound += centred.T @ (each[:, None] * centred)
+    bound = data.total(_second_moments, curvature, mean, diagonal)
     if diagonal:
         return Variables(mean, _inverse_root(bound + 2 * alpha))
     bound.flat[:: d + 1] += 2 * alpha
@@ -129,6 +112,40 @@ def choose_variables(
     L = scipy.linalg.cholesky(bound, lower=True)
     T = scipy.linalg.solve_triangular(L, np.eye(d), lower=True, trans="T")
     return Variables(mean, scale[:, None] * T)
+
+
+def first_moments(
+    data: Data, curvature: float | np.ndarray = 1.0
+) -> tuple[float, np.ndarray]:
+    """Sum of the weights times curvature (n,), and of the rows so weighted, (d,)."""
+    curvatures = data.weights * curvature
+    sums = np.zeros(data.shape[1])
+    for block in data:
+        sums += block.X.T @ curvatures[block.rows]
+    return float(curvatures.sum()), sums
+
+
+def _second_moments(
+    data: Data, curvature: float | np.ndarray, mean: np.ndarray, diagonal: bool
+) -> np.ndarray:
+    """Sum of the centred rows' products (d, d), or squares (d,), so weighted."""
+    d, curvatures = len(mean), data.weights * curvature
+    if diagonal and data.sparse:
+        each = np.repeat(curvatures, np.diff(data.X.indptr))
+        squares = np.square(data.X.data, dtype=np.float64)
+        squares = np.bincount(data.X.indices, weights=each * squares, minlength=d)
+        cross = data.X.T @ curvatures
+        return np.maximum(squares - mean * (2 * cross - curvatures.sum() * mean), 0)
+    bound = np.zeros((d,) if diagonal else (d, d))
+    for block in data:
+        centred = (block.X @ np.eye(d) if data.sparse else block.X) - mean
+        each = curvatures[block.rows]
+        if diagonal:
+            centred *= centred
+            bound += each @ centred
+        else:
+            bound += centred.T @ (each[:, None] * centred)
+    return bound
 
 
 def _inverse_root(diagonal: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ ORDER = [
     "losses",
     "reference",
     "_threads",
+    "_mapped",
     "_data",
     "_variables",
     "_objective",
@@ -47,7 +48,7 @@ ORDER = [
     "_display",
     "__init__",
 ]
-ALONE = {"_losses", "reference", "_threads"}
+ALONE = {"_losses", "_mapped", "reference", "_threads"}
 
 
 def imports(path, everywhere=True):
@@ -198,7 +199,13 @@ def test_links_of_the_readme_lead_somewhere():
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
-EXAMPLES = ["plot_hinge_vs_softmax", "plot_loops_to_blas", "plot_tune_digits"]
+EXAMPLES = [
+    "plot_hinge_vs_softmax",
+    "plot_loops_to_blas",
+    "plot_memory_map",
+    "plot_text_stream",
+    "plot_tune_digits",
+]
 
 
 def test_no_example_is_left_out():

@@ -23,14 +23,22 @@ def choose(data: Data, loss: Loss, alpha: float) -> str:
     """The name of the solver that should be the fastest.
 
     The dual wherever sparse data are wide, or a strong penalty makes it easy; Newton
-    where the data are large; else L-BFGS and Newton. Without numba there is no dual.
+    where the data are large; else L-BFGS and Newton. Without numba there is no dual,
+    and only L-BFGS gets on with few passes over rows that do not fit into memory.
     """
+    if data.streamed and data.excerpt is None:
+        return "lbfgs"
     n, d = data.X.shape
     wide = data.sparse and d > WIDE
     size = (data.X.nnz if data.sparse else n * d) * data.n_classes
     hinge = isinstance(loss, Hinge)
     compiled = importlib.util.find_spec("numba") is not None
-    if compiled and alpha > 0 and size > (SMALL_WIDE if wide else SMALL):
+    if (
+        compiled
+        and alpha > 0
+        and not data.streamed
+        and size > (SMALL_WIDE if wide else SMALL)
+    ):
         if wide:
             return "dual"
         easy = EASY_HINGE if hinge else EASY_SQUARE

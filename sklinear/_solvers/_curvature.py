@@ -9,20 +9,23 @@ size. Together they make conjugate gradients short and their steps cheap.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 from scipy.linalg import get_lapack_funcs
 
+from sklinear._data import Data
 from sklinear._losses import HessianProduct
-from sklinear._objective import Objective
+from sklinear._objective import Objective, Point, features, visits
+from sklinear._variables import Variables
 
 Arrays = list[np.ndarray]  # (m, k), one a block
 Precondition = Callable[[np.ndarray], np.ndarray]
 
 LARGEST_BLOCKS = 2**24  # numbers in the inverse blocks of all classes
+LARGEST_STREAMED = 2**20  # the same where they are summed up over machines
 LARGEST_BLOCK, LARGEST_SPARSE_BLOCK = 1024, 512  # rows of one
 FEWEST_ROWS = 2048  # behind a block
 ROWS_A_BLOCK = 3  # rows behind a block, in multiples of its size
@@ -36,13 +39,25 @@ class Hessian(NamedTuple):
     objective: Objective
     products: list[HessianProduct]  # one a block
 
-    def __call__(self, params: np.ndarray, pushed: Arrays) -> np.ndarray:
-        """The product with params whose scores are given."""
+    def __call__(self, params: np.ndarray) -> tuple[np.ndarray, Arrays]:
+        """The product with params, and their scores."""
         objective = self.objective
+        pushed = objective.push(params)
         pulled = objective.pull(
             [h(s) for h, s in zip(self.products, pushed, strict=True)]
         )
-        return objective.gradient(objective.split(params)[0], *pulled)
+        return objective.gradient(objective.split(params)[0], *pulled), pushed
+
+
+class StreamedHessian(NamedTuple):
+    """Products with the Hessian at a point, of rows of which nothing is kept."""
+
+    objective: Objective
+    at: Point
+
+    def __call__(self, params: np.ndarray) -> tuple[np.ndarray, Arrays]:
+        """The product with params, and no scores."""
+        return self.objective.curve(self.at, params), []
 
 
 def diagonals(objective: Objective, scores: Arrays) -> np.ndarray:
@@ -121,15 +136,11 @@ class Preconditioner:
         self._cost = self._work = 0.0
         self.last = 0.0  # operations of the last step's conjugate gradients
 
-    def __call__(
-        self, objective: Objective, diagonal: np.ndarray, ridge: float
-    ) -> Precondition:
+    def __call__(self, build: Callable[[], tuple[Precondition, float]]) -> Precondition:
         """The one at hand, or a new one."""
         self.last = 0.0
         if self._apply is None or self.stale or self._work >= self._cost:
-            self._apply, self._cost = inverse_of_blocks(
-                objective, diagonal, ridge, self.rng
-            )
+            self._apply, self._cost = build()
             self._work, self.stale = 0.0, False
         return self._apply
 
@@ -141,7 +152,7 @@ class Preconditioner:
     def worked(self, objective: Objective) -> None:
         """One product with the Hessian of some rows was taken with it."""
         d1, k = objective.shape
-        work = k * d1 * (4.0 * len(objective.data.y) + 2.0 * d1)
+        work = k * d1 * (4.0 * objective.data.shape[0] + 2.0 * d1)
         self._work += work
         self.last += work
 
@@ -154,21 +165,36 @@ def inverse_of_blocks(
 ) -> tuple[Precondition, float]:
     """The inverse of the Hessian's diagonal blocks, one a class, and its cost.
 
-    Where they are too large, of its diagonal. Scores only matter up to a constant, so
-    that the classes' steps are made to add up to 0.
+    Where they are too large, of its diagonal.
     """
     d1, k = objective.shape
-    if (objective.data.sparse and d1 > LARGEST_SPARSE_BLOCK) or d1 > LARGEST_BLOCK:
-        return _scaling(objective, diagonal, ridge), 0.0
+    if _too_large(objective):
+        return _scaling(objective, *_squares(objective.data, diagonal), ridge), 0.0
     if k * d1 * d1 > LARGEST_BLOCKS:
         diagonal = np.broadcast_to(diagonal.mean(axis=1, keepdims=True), diagonal.shape)
     columns = diagonal.T
     alike = float(np.ptp(diagonal, axis=1).max()) <= 1e-6 * float(diagonal.max())
     if alike:
         columns = columns[:1]
-    inverse = np.empty((len(columns), d1, d1), objective.data.dtype)
-    for j, column in enumerate(columns):
-        inverse[j] = _inverse_block(objective, column, ridge, rng)
+    blocks = (_sampled_block(objective, column, rng) for column in columns)
+    return _inverted(objective, blocks, len(columns), ridge)
+
+
+def _too_large(objective: Objective) -> bool:
+    """Whether blocks cost too much."""
+    d1 = objective.shape[0]
+    sparse = objective.data.sparse and d1 > LARGEST_SPARSE_BLOCK
+    return sparse or d1 > LARGEST_BLOCK
+
+
+def _inverted(
+    objective: Objective, blocks: Iterable[np.ndarray], count: int, ridge: float
+) -> tuple[Precondition, float]:
+    """Multiplication with the inverses of blocks (d1, d1) of the loss, and the cost."""
+    d1 = objective.shape[0]
+    inverse = np.empty((count, d1, d1), objective.data.dtype)
+    for j, H in enumerate(blocks):
+        inverse[j] = _inverse(objective, H, ridge)
     return _blockwise(inverse), _cost(inverse)
 
 
@@ -178,7 +204,11 @@ def _cost(inverse: np.ndarray) -> float:
 
 
 def _blockwise(inverse: np.ndarray) -> Precondition:
-    """The product with inverse blocks (k, d1, d1), one a class or one for all."""
+    """Multiplication with inverse blocks (k, d1, d1), one a class or one for all.
+
+    Scores only matter up to a constant, so that the classes' steps are made to add up
+    to 0.
+    """
 
     def apply(r: np.ndarray) -> np.ndarray:
         columns = r.T.astype(inverse.dtype)[:, :, None]
@@ -188,23 +218,30 @@ def _blockwise(inverse: np.ndarray) -> Precondition:
     return apply
 
 
-def _inverse_block(
-    objective: Objective,
-    importance: np.ndarray,
-    ridge: float,
-    rng: np.random.RandomState,
+def _sampled_block(
+    objective: Objective, importance: np.ndarray, rng: np.random.RandomState
 ) -> np.ndarray:
     """(d1, d1), from the second derivatives (n,) in one class's score."""
-    d1, d = objective.shape[0], objective.data.X.shape[1]
+    d1 = objective.shape[0]
     chance = chances(importance, max(ROWS_A_BLOCK * d1, FEWEST_ROWS))
     rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
     H = np.zeros((d1, d1))
     if len(rows):
         weights = importance[rows] / chance[rows]
         for block in objective.data.sample(rows, weights):
-            Z = objective.features(block)
-            Z *= np.sqrt(block.weights)[:, None].astype(Z.dtype)
-            H += Z.T @ Z
+            _add_products(H, objective.features(block), block.weights)
+    return H
+
+
+def _add_products(H: np.ndarray, Z: np.ndarray, weights: np.ndarray) -> None:
+    """H += Z' diag(weights) Z."""
+    Z *= np.sqrt(weights)[:, None].astype(Z.dtype)
+    H += Z.T @ Z
+
+
+def _inverse(objective: Objective, H: np.ndarray, ridge: float) -> np.ndarray:
+    """Of the loss's block H (d1, d1) with the penalty's added."""
+    d = objective.data.shape[1]
     H[:d, :d] += 2 * objective.alpha * objective.variables.gram
     return inverse_of(H, ridge, objective.data.dtype)
 
@@ -224,23 +261,29 @@ def inverse_of(H: np.ndarray, ridge: float, dtype: np.dtype) -> np.ndarray:
     return lower + np.tril(lower, -1).T
 
 
-def _scaling(objective: Objective, diagonal: np.ndarray, ridge: float) -> Precondition:
-    """The inverse of the Hessian's own diagonal."""
-    data, factor, mean = (
-        objective.data,
-        objective.variables.factor,
-        objective.variables.mean,
-    )
-    sums = np.zeros((data.X.shape[1], data.n_classes))
+def _squares(data: Data, diagonal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squares of the rows (d, k), and 1 (k,), weighted by the diagonal (n, k)."""
+    sums = np.zeros((data.shape[1], data.n_classes))
     for block in data:
-        X = block.X
-        squares = X.multiply(X).T if scipy.sparse.issparse(X) else np.square(X).T
-        sums += squares @ diagonal[block.rows]
-    total = diagonal.sum(axis=0, dtype=np.float64)
-    # E (x - mean)^2 with the mean of other weights: what is left of it is small
-    H = np.maximum(sums, 0) + total * mean[:, None] ** 2 + 2 * objective.alpha
+        _add_squares(sums, block.X, diagonal[block.rows])
+    return sums, diagonal.sum(axis=0, dtype=np.float64)
+
+
+def _add_squares(sums: np.ndarray, X: Any, diagonal: np.ndarray) -> None:
+    """sums += (X * X)' diagonal."""
+    squares = X.multiply(X).T if scipy.sparse.issparse(X) else np.square(X).T
+    sums += squares @ diagonal
+
+
+def _scaling(
+    objective: Objective, sums: np.ndarray, total: np.ndarray, ridge: float
+) -> Precondition:
+    """The inverse of the Hessian's own diagonal."""
+    factor, mean = objective.variables.factor, objective.variables.mean
     if factor.ndim == 2:
         return np.copy
+    # E (x - mean)^2 with the mean of other weights: what is left of it is small
+    H = np.maximum(sums, 0) + total * mean[:, None] ** 2 + 2 * objective.alpha
     H *= factor[:, None] ** 2
     if objective.fit_intercept:
         H = np.vstack([H, total])
@@ -251,3 +294,67 @@ def _scaling(objective: Objective, diagonal: np.ndarray, ridge: float) -> Precon
         return z - z.mean(axis=1)[:, None]
 
     return apply
+
+
+# Of rows of which nothing is kept -----------------------------------------------------
+
+
+def streamed_inverse(
+    objective: Objective, at: Point, ridge: float, rng: np.random.RandomState
+) -> tuple[Precondition, float]:
+    """The inverse of the Hessian's diagonal blocks at a point, in one pass.
+
+    One for all classes, their mean, where one for each were too many numbers to send
+    around; of its diagonal where even that is too large.
+    """
+    (d1, k), data = objective.shape, objective.data
+    if _too_large(objective):
+        return _scaling(objective, *data.total(_streamed_squares, at), ridge), 0.0
+    share = max(ROWS_A_BLOCK * d1, FEWEST_ROWS) / data.shape[0]
+    each = k * d1 * d1 <= LARGEST_STREAMED
+    blocks = data.total(
+        _streamed_blocks,
+        at,
+        objective.variables,
+        objective.fit_intercept,
+        share,
+        each,
+        rng.randint(2**31 - 1),
+    )
+    return _inverted(objective, blocks, len(blocks), ridge)
+
+
+def _streamed_blocks(
+    data: Data,
+    at: Point,
+    variables: Variables,
+    fit_intercept: bool,
+    share: float,
+    each: bool,
+    seed: int,
+) -> np.ndarray:
+    """Blocks (k or 1, d1, d1) of a share of the rows, drawn by their curvature."""
+    rng = np.random.RandomState(seed)
+    d1 = data.shape[1] + fit_intercept
+    blocks = np.zeros((data.n_classes if each else 1, d1, d1))
+    for block, loss, (scores,) in visits(data, at):
+        diagonal = loss.diagonal(scores, block.y) * block.weights[:, None]
+        columns = diagonal.T if each else diagonal.mean(axis=1)[None]
+        for H, column in zip(blocks, columns, strict=True):
+            chance = chances(column, share * len(column))
+            rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
+            if len(rows):
+                Z = features(block.X[rows], variables, fit_intercept)
+                _add_products(H, Z, column[rows] / chance[rows])
+    return blocks
+
+
+def _streamed_squares(data: Data, at: Point) -> tuple[np.ndarray, np.ndarray]:
+    """Squares of the rows (d, k), and 1 (k,), weighted by their second derivatives."""
+    sums = np.zeros((data.shape[1], data.n_classes))
+    total = np.zeros(data.n_classes)
+    for block, loss, (scores,) in visits(data, at):
+        diagonal = loss.diagonal(scores, block.y) * block.weights[:, None]
+        _add_squares(sums, block.X, diagonal)
+        total += diagonal.sum(axis=0, dtype=np.float64)
+    return sums, total

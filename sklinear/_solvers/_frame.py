@@ -31,10 +31,10 @@ def framed(
 
     ``solve`` improves the monitor's point until the monitor is done or spent.
     """
-    monitor = Monitor(options.tol, options.max_iter, len(data.y), options.report)
+    monitor = Monitor(options.tol, options.max_iter, data.shape[0], options.report)
     found: Solution | None = None
-    n, d = data.X.shape
-    if n < d and n <= LARGEST_FACTOR:
+    n, d = data.shape
+    if n < d and n <= LARGEST_FACTOR and not data.streamed:
         space = RowSpace.of(data, fit_intercept)
         if space.data.X.shape[1]:
             narrow = space.narrow(*start)
@@ -96,14 +96,11 @@ def certify(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:
 
 def _offer_priors(objective: Objective, monitor: Monitor) -> None:
     """The value where W = 0: X need not be read."""
-    data = objective.data
-    params, value = from_priors(objective), 0.0
-    intercept = params[-1] if objective.fit_intercept else np.zeros(data.n_classes)
-    for block in data:
-        scores = np.empty((len(block.y), data.n_classes), order="F")
-        scores[:] = intercept
-        value += objective.rows(block, scores)[1]
-    monitor.offer(params, value)
+    params, masses = from_priors(objective), objective.data.class_masses
+    intercept = params[-1] if objective.fit_intercept else np.zeros(len(masses))
+    scores = np.tile(intercept, (len(masses), 1))  # of a row of each class
+    values, _ = objective.loss(scores, np.arange(len(masses)))
+    monitor.offer(params, float(values @ masses))
 
 
 def from_priors(objective: Objective) -> np.ndarray:
@@ -117,6 +114,7 @@ def from_priors(objective: Objective) -> np.ndarray:
 def _transferred(objective: Objective, witness: Witness) -> float:
     """The lower bound that a dual point of the rotated rows gives for the rows."""
     exact = objective.replace(data=objective.data.astype(np.float64))
-    U = np.vstack(witness.U)
+    U = witness.point
+    assert isinstance(U, np.ndarray)
     pulled, _ = exact.pull([U[block.rows] for block in exact.data])
     return dual_value(exact, witness.at._replace(pulled=pulled))

@@ -57,10 +57,10 @@ def solve_grid(
 def _together(data: Data, loss: Loss, alphas: list[float], solver: str) -> bool:
     """Whether folds go through X together.
 
-    The hinge is not smooth, and one by one it is quicker.
+    The hinge, which is not smooth, and sparse rows are quicker one by one.
     """
-    smooth = not isinstance(loss, Hinge)
-    return solver == "auto" and smooth and not data.sparse and alphas[-1] > 0
+    plain = not (data.sparse or data.streamed or isinstance(loss, Hinge))
+    return solver == "auto" and plain and alphas[-1] > 0
 
 
 def _cells(

@@ -38,7 +38,7 @@ def lbfgs(
 
 def _variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Variables:
     """Those in which the curvature is nearly round."""
-    return choose_variables(data, alpha, loss.curvature, fit_intercept)
+    return choose_variables(data.excerpt or data, alpha, loss.curvature, fit_intercept)
 
 
 def finish(objective: Objective, monitor: Monitor) -> None:

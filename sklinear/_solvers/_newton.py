@@ -13,6 +13,7 @@ fewer they are, and in the data's own precision before float64 has the last word
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -20,11 +21,13 @@ from sklinear._data import Data
 from sklinear._duality import dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._objective import Objective
+from sklinear._solvers import _streaming as streaming
 from sklinear._solvers._curvature import (
     Arrays,
     Preconditioner,
     diagonals,
     hessian,
+    inverse_of_blocks,
     whole_hessian,
 )
 from sklinear._solvers._frame import Start, framed
@@ -47,8 +50,10 @@ LARGE = 2**22  # numbers in X from which on first Hessians are rough
 FEWEST_ROWS = 1024  # to centre and scale by
 GROWTH = 4  # of the sample of rows, from one stage to the next
 WARM_WIDTH = 0.5  # of a hinge's rounding near the optimum, in units of delta
+ROUGH = 0.02  # more would fit the sample, not the rows
 SETTLED = 0.1  # of the gap that is asked for: what a last step may leave
 DRAFT = 1e-2  # gap to which a sample is solved
+POLISHED = 1e-10  # gap that is as good as rounding where each pass takes its time
 
 
 def newton(
@@ -70,10 +75,14 @@ def newton(
 
 def _variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Variables:
     """Centre and scale; the blocks of the Hessian do the rest where it is not dense."""
-    n, d = data.X.shape
+    n, d = data.shape
     large = (d + fit_intercept) * data.n_classes > LARGEST_DENSE
     few = n // GROWTH**2
-    if large and few >= FEWEST_ROWS and alpha > 0 and not data.sparse:
+    if data.excerpt is not None:
+        data = data.excerpt
+    elif data.streamed:  # no sample to do without, and passes cost more than a factor
+        return choose_variables(data, alpha, loss.curvature, fit_intercept)
+    elif large and few >= FEWEST_ROWS and alpha > 0 and not data.sparse:
         rows = np.random.RandomState(0).permutation(n)[:few]
         weights = data.weights[rows]
         if weights.any():
@@ -125,10 +134,14 @@ def _on_samples(
     preconditioner: Preconditioner,
     rng: np.random.RandomState,
 ) -> np.ndarray:
-    """Solve for few rows, then for more, where the data are large."""
+    """Solve for few rows, then for more, where the data are large but within reach."""
     data, (d1, k) = objective.data, objective.shape
+    excerpt = data.excerpt
+    if data.streamed and excerpt is None:
+        return params
+    data = excerpt or data
     rows = np.flatnonzero(data.weights)
-    n = len(rows)
+    n = len(rows) * (GROWTH if excerpt else 1)  # the excerpt is the last sample
     cost = n * d1 * k * (d1 * k if is_dense(objective) else 100)
     if cost < 1e9:
         return params
@@ -154,7 +167,7 @@ def _on_samples(
 
 def is_dense(objective: Objective) -> bool:
     """Whether Newton steps are taken with the Hessian written out."""
-    (d1, k), n = objective.shape, len(objective.data.y)
+    (d1, k), n = objective.shape, objective.data.shape[0]
     return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE
 
 
@@ -172,7 +185,7 @@ def _dense_cost(objective: Objective, state: State) -> float:
 
 def is_cheap(objective: Objective) -> bool:
     """Whether Newton steps cost so little that a fit is polished to rounding."""
-    (d1, k), n = objective.shape, len(objective.data.y)
+    (d1, k), n = objective.shape, objective.data.shape[0]
     return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= CHEAP
 
 
@@ -184,6 +197,8 @@ def refine(
     preconditioner: Preconditioner | None = None,
 ) -> None:
     """Minimise until ``monitor.done`` or, where that is cheap, until rounding stops it.
+
+    Rows of which nothing is kept take part by ``_streaming``.
 
     In float64, so that what is offered to the monitor is proven.
     """
@@ -209,7 +224,7 @@ def refine(
 
 def _first_share(objective: Objective) -> float:
     """Of the rows that the first Hessians are taken from."""
-    n, d = objective.data.X.shape
+    n, d = objective.data.shape
     return FIRST_SHARE if n * d > LARGE else 1.0
 
 
@@ -224,7 +239,7 @@ def _descend(
 ) -> tuple[bool, Objective]:
     """Newton steps at one alpha; False if they ran out of patience."""
     hinge = isinstance(objective.loss, Hinge)
-    state = _visit(objective, params, objective.push(params))
+    state = _visit(objective, params)
     nearest = closest = least = np.inf  # best gap, distance at this smoothing, value
     stalls = idle = steps = 0
     smallest = False
@@ -232,7 +247,8 @@ def _descend(
     while True:
         witness = Witness(state.U, state.at)
         monitor.offer(state.params, state.at.primal, state.dual, witness)
-        if (monitor.done and not exact) or monitor.spent:
+        polished = objective.data.streamed and monitor.gap <= POLISHED
+        if (monitor.done and (polished or not exact)) or monitor.spent:
             return True, objective
         gap = max(state.at.primal - state.dual, 0.0)
         off = _distance(objective, state)
@@ -288,18 +304,26 @@ def _recentre(
     """
     loss = objective.loss
     assert isinstance(loss, Hinge)
-    centre = np.zeros((len(objective.data.y), objective.data.n_classes), order="F")
-    for block, scores in zip(objective.data, state.scores, strict=True):
-        centre[block.rows] = loss.rows(block.rows)(scores, block.y)[1]
-    centre[np.arange(len(centre)), objective.data.y] = 0
     smallest = loss.delta * np.sqrt(np.finfo(objective.data.dtype).eps)
     width = max(loss.width * shrink, smallest)
+    if objective.data.streamed:
+        past = *loss.past, (*objective.split(state.params), loss.width)
+        smooth = replace(loss, past=past, width=width)
+        return objective.replace(loss=smooth), width <= smallest
+    centre = np.zeros((len(objective.data.y), objective.data.n_classes), order="F")
+    for block, scores in zip(objective.data, state.scores, strict=True):
+        centre[block.rows] = loss.rows(block.rows).multipliers(scores, block.y)
     smooth = replace(loss, centre=centre, width=width)
     return objective.replace(loss=smooth), width <= smallest
 
 
-def _visit(objective: Objective, params: np.ndarray, scores: Arrays) -> State:
-    """Everything about a point whose scores are known: half a pass over X."""
+def _visit(
+    objective: Objective, params: np.ndarray, scores: Arrays | None = None
+) -> State:
+    """Everything about a point; half a pass over X where its scores are known."""
+    if objective.data.streamed:
+        return streaming.visit(objective, params)
+    scores = objective.push(params) if scores is None else scores
     value, primal, conjugate, U = visit_rows(objective, scores)
     pulled, residual = objective.pull(U)
     W = objective.split(params)[0]
@@ -320,6 +344,13 @@ def _step(
     """
     gradient = state.at.gradient
     ridge = RIDGE * min(1.0, float(np.linalg.norm(gradient)))
+    # the residual that is left, if it is the next gradient, tells the next gap
+    settled = SETTLED * 4 * objective.alpha * monitor.tol * state.at.primal
+    if objective.data.streamed:
+        dense = is_dense(objective)
+        return streaming.step(
+            objective, state, monitor, preconditioner, dense, ridge, settled
+        )
     tried = SKINNY * preconditioner.last  # what conjugate gradients took
     if 2 * len(monitor.history) > monitor.max_iter:
         tried = LAST_RESORT
@@ -327,17 +358,17 @@ def _step(
         H = whole_hessian(objective, state.scores)
         step, promise = dense_step(objective, state, H.products, ridge), 0.0
         change = objective.push(step)
-        monitor.count(len(objective.data.y) / monitor.n_rows)
+        monitor.count(objective.data.shape[0] / monitor.n_rows)
     else:
         ridge *= 1e-2
         diagonal = diagonals(objective, state.scores)
         H = hessian(objective, state.scores, diagonal, share, preconditioner.rng)
-        precondition = preconditioner(objective, diagonal, ridge)
-        sampled = H.objective is not objective
-        # the residual that is left, if it is the next gradient, tells the next gap
-        settled = SETTLED * 4 * objective.alpha * monitor.tol * state.at.primal
+        precondition = preconditioner(
+            partial(inverse_of_blocks, objective, diagonal, ridge, preconditioner.rng)
+        )
+        enough = ROUGH if H.objective is not objective else None
         step, change, promise = cg_step(
-            H, gradient, precondition, ridge, monitor, preconditioner, sampled, settled
+            H, gradient, precondition, ridge, monitor, preconditioner, enough, settled
         )
         if H.objective is not objective:
             change = objective.push(step)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklinear._duality import relative_gap
-from sklinear._objective import Evaluation
+from sklinear._objective import Evaluation, Point
 
 Params = tuple[np.ndarray, np.ndarray]  # W (d, k) and b (k,)
 
@@ -54,8 +54,14 @@ class Options(NamedTuple):
 class Witness(NamedTuple):
     """The dual point behind a lower bound."""
 
-    U: list[np.ndarray]  # weighted score gradients, one array a block
+    # weighted score gradients, one array a block; or where they can be had again
+    U: list[np.ndarray] | Point
     at: Evaluation
+
+    @property
+    def point(self) -> np.ndarray | Point:
+        """Weighted score gradients (n, k), or what has them."""
+        return self.U if isinstance(self.U, Point) else np.vstack(self.U)
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,18 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
+from sklinear._data import Data
 from sklinear._losses import HessianProduct
-from sklinear._objective import Evaluation, Objective
+from sklinear._objective import Evaluation, Objective, Point, features, visits
 from sklinear._solvers._curvature import (
     Arrays,
     Hessian,
     Precondition,
     Preconditioner,
+    StreamedHessian,
 )
 from sklinear._solvers._solution import Monitor
+from sklinear._variables import Variables
 
 CG_STEPS = 250  # of one Newton step
 
@@ -25,8 +28,8 @@ class State(NamedTuple):
     """A point with all that one visit to the data tells of it."""
 
     params: np.ndarray
-    scores: Arrays
-    U: Arrays  # weighted score gradients
+    scores: Arrays  # none of rows of which nothing is kept
+    U: Arrays | Point  # weighted score gradients, or where they can be had again
     at: Evaluation
     dual: float
 
@@ -45,31 +48,30 @@ def visit_rows(
 
 
 def cg_step(
-    H: Hessian,
+    H: Hessian | StreamedHessian,
     gradient: np.ndarray,
     precondition: Precondition,
     ridge: float,
     monitor: Monitor,
     preconditioner: Preconditioner,
-    sampled: bool,
+    enough: float | None,
     settled: float,
 ) -> tuple[np.ndarray, Arrays, float]:
     """Truncated conjugate gradients (Steihaug 1983).
 
-    The step, its change of the scores, and what is left of the residual.
+    The step, its change of the scores, and what is left of the residual. It ends where
+    a part ``enough`` is left, by default superlinearly little.
     """
     r = -gradient
     z = precondition(r)
     step, p = np.zeros_like(r), z.copy()
     change: Arrays = []
     rz = start = float(np.vdot(r, z))
-    enough = min(0.01, np.sqrt(start)) * start  # superlinear
-    if sampled:
-        enough = 0.02 * start  # more would fit the sample, not the rows
-    share = len(H.objective.data.y) / monitor.n_rows
+    if enough is None:
+        enough = min(0.01, np.sqrt(start))
+    share = H.objective.data.shape[0] / monitor.n_rows
     for _ in range(CG_STEPS):
-        pushed = H.objective.push(p)
-        Hp = H(p, pushed)
+        Hp, pushed = H(p)
         Hp += ridge * p
         curvature = float(np.vdot(p, Hp))
         if not curvature > 0:
@@ -87,7 +89,7 @@ def cg_step(
         rz, last = float(np.vdot(r, z)), rz
         monitor.count(share)
         preconditioner.worked(H.objective)
-        if rz <= enough or monitor.spent:
+        if rz <= enough * start or monitor.spent:
             break
         if rz <= 0.1 * start and H.objective.variables.slack(r) <= settled:
             break
@@ -99,19 +101,56 @@ def dense_step(
     objective: Objective, state: State, hessians: list[HessianProduct], ridge: float
 ) -> np.ndarray:
     """Solve with the Hessian written out, one pair of classes at a time."""
-    (d1, k), d = objective.shape, objective.data.X.shape[1]
-    H = np.zeros((k, d1, k, d1))  # upper triangle of pairs only
+    d1, k = objective.shape
+    H = np.zeros((k, d1, k, d1))
     for block, s, product in zip(objective.data, state.scores, hessians, strict=True):
-        Z = objective.features(block)  # (m, d1)
-        for j in range(k):
-            unit = np.zeros_like(s)
-            unit[:, j] = 1
-            column = product(unit)  # (m, k): second derivatives in s_j and each s_l
-            for m in range(j, k):
-                rows = np.flatnonzero(column[:, m])  # few on the hinges
-                if len(rows):
-                    some = Z if len(rows) == len(Z) else Z[rows]
-                    H[j, :, m] += some.T @ (column[rows, m][:, None] * some)
+        _add_pairs(H, objective.features(block), s, product)
+    return _solved(objective, H, state.at.gradient, ridge)
+
+
+def streamed_dense_step(
+    objective: Objective, at: Point, gradient: np.ndarray, ridge: float
+) -> np.ndarray:
+    """The same from one pass over rows of which nothing is kept."""
+    H = objective.data.total(
+        _written_out, at, objective.variables, objective.fit_intercept
+    )
+    return _solved(objective, H, gradient, ridge)
+
+
+def _written_out(
+    data: Data, at: Point, variables: Variables, fit_intercept: bool
+) -> np.ndarray:
+    """The loss's Hessian (k, d1, k, d1), upper triangle of pairs only."""
+    d1, k = data.shape[1] + fit_intercept, data.n_classes
+    H = np.zeros((k, d1, k, d1))
+    for block, loss, (scores,) in visits(data, at):
+        product = loss.hessian(scores, block.y, block.weights)
+        _add_pairs(H, features(block.X, variables, fit_intercept), scores, product)
+    return H
+
+
+def _add_pairs(
+    H: np.ndarray, Z: np.ndarray, scores: np.ndarray, product: HessianProduct
+) -> None:
+    """One block's share of a Hessian (k, d1, k, d1), upper triangle of pairs only."""
+    k = len(H)
+    for j in range(k):
+        unit = np.zeros_like(scores)
+        unit[:, j] = 1
+        column = product(unit)  # (m, k): second derivatives in s_j and each s_l
+        for m in range(j, k):
+            rows = np.flatnonzero(column[:, m])  # few on the hinges
+            if len(rows):
+                some = Z if len(rows) == len(Z) else Z[rows]
+                H[j, :, m] += some.T @ (column[rows, m][:, None] * some)
+
+
+def _solved(
+    objective: Objective, H: np.ndarray, gradient: np.ndarray, ridge: float
+) -> np.ndarray:
+    """The step to where the gradient vanishes, with the penalty added to H."""
+    (d1, k), d = objective.shape, objective.data.shape[1]
     penalty = 2 * objective.alpha * objective.variables.gram
     for j in range(k):
         H[j, :d, j, :d] += penalty
@@ -125,7 +164,7 @@ def dense_step(
             break
         except np.linalg.LinAlgError:
             ridge, jitter = 0.0, 100 * jitter
-    step = scipy.linalg.cho_solve(factor, -state.at.gradient.T.ravel())
+    step = scipy.linalg.cho_solve(factor, -gradient.T.ravel())
     return np.ascontiguousarray(step.reshape(k, d1).T)
 
 
@@ -133,7 +172,8 @@ def line_search(
     objective: Objective, state: State, step: np.ndarray, change: Arrays
 ) -> float:
     """Where the slope along the step has almost vanished; 0 if nothing decreases."""
-    alpha, at = objective.alpha, state.at
+    alpha, at, U = objective.alpha, state.at, state.U
+    assert not isinstance(U, Point)
     coef = objective.split(step)[0]
     bend = 2 * alpha * float(np.vdot(coef, coef))
     tilt = 2 * alpha * float(np.vdot(coef, at.coef))
@@ -144,7 +184,7 @@ def line_search(
         value += alpha * float(np.vdot(at.coef, at.coef)) + t * tilt + t * t * bend / 2
         return value, _inner(U, change) + tilt + t * bend
 
-    start = _inner(state.U, change) + tilt
+    start = _inner(U, change) + tilt
     rounding = 500 * np.finfo(objective.data.dtype).eps
     if not start < 0:
         return 0.0

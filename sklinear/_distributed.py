@@ -1,0 +1,424 @@
+"""The same objective over Dask blocks: arrays and data frames larger than one machine.
+
+Every pass is one task a block, which is sent the params and answers with sums over its
+rows, and a tree of additions. X stays where it lies: it is persisted by whatever
+scheduler or ``distributed.Client`` is current, and the graph that made it is kept by
+Dask, so that blocks of a worker that is lost are made again.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Number
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from sklinear._data import Data, Sums, Tally, computing_dtype
+from sklinear._threads import single_threaded_blas
+
+FAN_IN = 8  # sums that one task adds up
+
+
+def is_dask(X: Any) -> bool:
+    """Whether X is a Dask collection; Dask need not be installed to tell."""
+    return hasattr(type(X), "__dask_graph__")
+
+
+def without_rows(X: Any) -> Any:
+    """No rows with the names and number of the features of X."""
+    if hasattr(X, "columns"):
+        return X._meta
+    if X.ndim != 2 or np.isnan(X.shape[1]):
+        raise ValueError(
+            "X must have two dimensions and a known number of features, got a Dask "
+            f"array of shape {X.shape}: reshape it, or compute its chunk sizes."
+        )
+    return np.empty((0, int(X.shape[1])))
+
+
+# Errors -------------------------------------------------------------------------------
+
+
+def _named(what: str, function: Callable[..., Any], *args: Any) -> Any:
+    """function(*args), whose error would say in what it happened."""
+    try:
+        return function(*args)
+    except Exception as error:
+        raise _renamed(error, what)  # noqa: B904 - it is the same error
+
+
+def _renamed(error: Exception, what: str) -> Exception:
+    """The user's error with ``what`` before its message, or as a note to it."""
+    if error.args and isinstance(error.args[0], str):
+        message, *others = error.args
+        if message.startswith("block "):
+            return error
+        error.args = (f"{what}: {message}", *others)
+        if what in str(error):
+            return error
+        error.args = (message, *others)
+    error.add_note(what)
+    return error
+
+
+def _computed(wanted: Any, blocks: dict[str, Any]) -> Any:
+    """``wanted`` as it is computed; an error says in which of the blocks it happened.
+
+    A block that cannot be made fails before any code of ours sees it, so that it has to
+    be looked for.
+    """
+    import dask
+
+    try:
+        return dask.compute(wanted)[0]
+    except Exception as error:
+        if not str(error).startswith("block "):
+            for what, block in blocks.items():
+                try:
+                    dask.compute(dask.delayed(_nothing)(block))
+                except Exception:
+                    raise _renamed(error, what)  # noqa: B904 - it is the same error
+        raise
+
+
+def _nothing(block: Any) -> None:
+    """All that is asked of a block is to be there."""
+
+
+# Blocks -------------------------------------------------------------------------------
+
+
+def _row_blocks(X: Any) -> list[Any]:
+    """Each row block as something delayed; columns in one piece."""
+    if hasattr(X, "numblocks") and X.ndim == 2 and X.numblocks[1] > 1:
+        X = X.rechunk({1: -1})
+    return np.ravel(X.to_delayed()).tolist()
+
+
+def _lengths(X: Any, blocks: list[Any], name: str) -> list[int]:
+    """Rows of each block, counted where Dask does not know them."""
+    import dask
+
+    known = getattr(X, "chunks", ((math.nan,),))[0]
+    if not np.isnan(known).any():
+        return list(known)
+    counts = [dask.delayed(len)(block) for block in blocks]
+    return _computed(counts, _numbered(blocks, name))
+
+
+def _numbered(blocks: list[Any], name: str) -> dict[str, Any]:
+    """The blocks by what errors call them."""
+    return {f"block {i} of {name}": block for i, block in enumerate(blocks)}
+
+
+def _aligned(values: Any, lengths: list[int], name: str) -> list[Any]:
+    """Labels or weights, cut as the blocks of X are, whatever they come as."""
+    import dask
+
+    if values is None or isinstance(values, Number):
+        return [values] * len(lengths)
+    if is_dask(values):
+        blocks = list(dask.persist(*_row_blocks(values)))
+        own = _lengths(values, blocks, name)
+    else:
+        values = column_or_1d(values, warn=True)
+        own = [len(values)]
+    if sum(own) != sum(lengths):
+        raise ValueError(
+            f"X and {name} must have as many rows, got {sum(lengths)} and {sum(own)}."
+        )
+    pairs = list(itertools.pairwise(np.cumsum([0, *lengths])))
+    if not is_dask(values):
+        return [values[a:b] for a, b in pairs]
+    if own == lengths:
+        return blocks
+    own_starts, cut = np.cumsum([0, *own]), []
+    for a, b in pairs:
+        first = int(np.searchsorted(own_starts, a, side="right")) - 1
+        last = max(int(np.searchsorted(own_starts, b)), first + 1)
+        shift = int(a - own_starts[first])
+        rows = slice(shift, shift + int(b - a))
+        cut.append(dask.delayed(_recut)(blocks[first:last], rows))
+    return cut
+
+
+def _recut(blocks: list[Any], rows: slice) -> np.ndarray:
+    """Some rows of several blocks of one column."""
+    return np.concatenate([column_or_1d(np.asarray(block)) for block in blocks])[rows]
+
+
+class _Facts(NamedTuple):
+    """What has to be known of a block of X."""
+
+    n: int
+    d: int
+    dtype: np.dtype
+    sparse: bool
+    ready: bool  # for passes over it, as it is
+
+
+def _ready(check: Callable[[Any], Any], what: str, X: Any) -> Any:
+    """A block as numbers, dense or CSR."""
+    X = _named(what, check, X)
+    return X.astype(computing_dtype(X.dtype)) if scipy.sparse.issparse(X) else X
+
+
+def _look(check: Callable[[Any], Any], what: str, X: Any) -> _Facts:
+    """At a block, whether it is valid."""
+    checked = _named(what, check, X)
+    sparse = scipy.sparse.issparse(checked)
+    ready = checked is X and not (sparse and X.dtype != computing_dtype(X.dtype))
+    n, d = checked.shape
+    return _Facts(n, d, checked.dtype, sparse, ready)
+
+
+def _label(
+    check: Callable[..., np.ndarray], i: int, X: Any, y: Any, sample_weight: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and weights of a block, valid; where X is, which is said to be needed."""
+    y = _named(f"block {i} of y", _labels, y)
+    return y, _named(f"block {i} of sample_weight", check, sample_weight, y)
+
+
+def _labels(y: Any) -> np.ndarray:
+    """Class labels of some rows."""
+    y = column_or_1d(y)
+    assert_all_finite(y, input_name="y")
+    if len(y):
+        check_classification_targets(y)
+    return y
+
+
+def _masses(rows: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of a block that have weight, and how much."""
+    y, weights = rows
+    labels, places = np.unique(y[weights > 0], return_inverse=True)
+    return labels, np.bincount(places, weights[weights > 0], len(labels))
+
+
+def _coded(
+    rows: tuple[np.ndarray, np.ndarray], classes: np.ndarray, factors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels as 0..k-1 and weights as parts of the whole; 0 for rows of no class."""
+    y, weights = rows
+    codes = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+    counted = (weights > 0) & (classes[codes] == y)
+    return np.where(counted, codes, 0), np.where(counted, weights * factors[codes], 0.0)
+
+
+class Blocks:
+    """Valid rows of a fit where they lie, before it is known which classes count.
+
+    ``check_rows`` and ``check_weights`` are what is asked of a block of X and of its
+    weights. ``labels`` (k,) have the weights ``masses`` (k,).
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        check_rows: Callable[[Any], Any],
+        check_weights: Callable[..., np.ndarray],
+    ):
+        import dask
+
+        if y is None:
+            raise ValueError("y must be given: class labels, got None.")
+        given = list(dask.persist(*_row_blocks(X)))
+        names = _numbered(given, "X")
+        looks = [dask.delayed(_look)(check_rows, what, x) for what, x in names.items()]
+        facts = _computed(looks, names)
+        if not all(fact.ready for fact in facts):
+            ready = [dask.delayed(_ready)(check_rows, *item) for item in names.items()]
+            given = list(dask.persist(*ready))
+        self.d = facts[0].d
+        for what, fact in zip(names, facts, strict=True):
+            if fact.d != self.d:
+                raise ValueError(
+                    f"{what} must have {self.d} features as block 0 has, got {fact.d}."
+                )
+        lengths = [fact.n for fact in facts]
+        self.n = sum(lengths)
+        if self.n == 0:
+            raise ValueError("X must have rows, got blocks with 0 sample(s) in all.")
+        y = _aligned(y, lengths, "y")
+        sample_weight = _aligned(sample_weight, lengths, "sample_weight")
+        self.dtype = computing_dtype(np.result_type(*(fact.dtype for fact in facts)))
+        self.sparse = any(fact.sparse for fact in facts)
+        self.numbers = [i for i, n in enumerate(lengths) if n]
+        self.X = [given[i] for i in self.numbers]
+        rows = [
+            dask.delayed(_label)(check_weights, i, given[i], y[i], sample_weight[i])
+            for i in self.numbers
+        ]
+        self.rows = list(dask.persist(*rows))
+        found = _computed(
+            [dask.delayed(_masses)(row) for row in self.rows],
+            {f"block {i} of y": y[i] for i in self.numbers},
+        )
+        labels = np.concatenate([labels for labels, _ in found])
+        self.labels, places = np.unique(labels, return_inverse=True)
+        masses = np.concatenate([masses for _, masses in found])
+        self.masses = np.bincount(places, masses, len(self.labels))
+
+    def data(self, classes: np.ndarray, each: np.ndarray) -> DistributedData:
+        """What solvers see of these classes, with a weight each (k,) of their rows."""
+        import dask
+
+        masses = self.masses[np.searchsorted(self.labels, classes)] * each
+        factors = each / masses.sum()
+        rows = dask.persist(
+            *[dask.delayed(_coded)(row, classes, factors) for row in self.rows]
+        )
+        parts = list(zip(self.numbers, self.X, rows, strict=True))
+        shape = self.n, self.d
+        return DistributedData(
+            parts, shape, self.dtype, self.sparse, masses / masses.sum()
+        )
+
+
+# Passes -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What is sent to every block."""
+
+    visit: Callable[..., Any]
+    args: tuple
+    n_classes: int
+    dtype: np.dtype
+
+    def __call__(self, X: Any, y: np.ndarray, weights: np.ndarray) -> Any:
+        """Its sums over the rows of one block."""
+        with single_threaded_blas():
+            data = Data(X, y, weights, self.n_classes, self.dtype)
+            return self.visit(data, *self.args)
+
+
+def _visited(sent: _Pass, i: int, X: Any, rows: tuple) -> Any:
+    """One block's sums."""
+    return _named(f"block {i} of X", sent, X, *rows)
+
+
+def _added(sums: list[Any]) -> Any:
+    """What visits to several blocks say of all of them."""
+    first = sums[0]
+    if isinstance(first, tuple):
+        return tuple(_added(list(parts)) for parts in zip(*sums, strict=True))
+    return None if first is None else functools.reduce(lambda a, b: a + b, sums)
+
+
+class DistributedData(Data):
+    """Data whose rows are never here: all that is done with them is ``total``."""
+
+    streamed = True
+
+    def __init__(
+        self,
+        parts: list[tuple[int, Any, Any]],
+        shape: tuple[int, int],
+        dtype: np.dtype,
+        sparse: bool,
+        masses: np.ndarray,
+        tally: Tally | None = None,
+    ):
+        self._parts = parts  # number, X, and labels and weights of each block
+        self._shape, self.dtype, self.sparse = shape, dtype, sparse
+        self.class_masses, self.n_classes = masses, len(masses)
+        self.tally = Tally() if tally is None else tally
+        self._casts = {}
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of X."""
+        return self._shape
+
+    def total(self, visit: Callable[..., Sums], *args: Any) -> Sums:
+        """What ``visit(block, *args)`` sums up over all blocks."""
+        import dask
+
+        self.tally.rows += self._shape[0]
+        sent = _Pass(visit, args, self.n_classes, self.dtype)
+        sent = dask.delayed(sent, traverse=False)  # once for all blocks
+        sums = [dask.delayed(_visited)(sent, *part) for part in self._parts]
+        while len(sums) > 1:
+            groups = [sums[i : i + FAN_IN] for i in range(0, len(sums), FAN_IN)]
+            sums = [dask.delayed(_added)(group) for group in groups]
+        try:
+            return _computed(sums[0], {f"block {i} of X": X for i, X, _ in self._parts})
+        except BaseException:  # whoever holds the traceback does not hold the rows
+            self._parts.clear()
+            raise
+
+    def astype(self, dtype: Any) -> Data:
+        """The same data, with products computed in another precision."""
+        cast = DistributedData(
+            self._parts,
+            self._shape,
+            computing_dtype(dtype),
+            self.sparse,
+            self.class_masses,
+            self.tally,
+        )
+        return self if cast.dtype == self.dtype else self._casts.setdefault(dtype, cast)
+
+
+# Prediction ---------------------------------------------------------------------------
+
+
+def over_blocks(method: Callable[..., np.ndarray]) -> Callable[..., Any]:
+    """A method of X that answers a Dask collection with a lazy Dask array."""
+
+    @functools.wraps(method)
+    def of_any(self: Any, X: Any) -> Any:
+        return _lazily(self, method.__name__, X) if is_dask(X) else method(self, X)
+
+    return of_any
+
+
+def _lazily(model: Any, name: str, X: Any) -> Any:
+    """The model's method of this name, of each row block when its time comes."""
+    check_is_fitted(model)
+    validate_data(model, without_rows(X), reset=False, skip_check_array=True)
+    model = copy.copy(model)  # as it is now
+    model.__dict__.pop("feature_names_in_", None)  # which blocks do not have
+    if hasattr(X, "columns"):
+        X = X.to_dask_array()
+    if X.numblocks[1] > 1:
+        X = X.rechunk({1: -1})
+    one = getattr(model, name)(np.zeros((1, model.n_features_in_), X.dtype))
+    return X.map_blocks(
+        _of_block,
+        model,
+        name,
+        one[:0],
+        dtype=one.dtype,
+        chunks=(X.chunks[0], *((k,) for k in one.shape[1:])),
+        drop_axis=1 if one.ndim == 1 else None,
+        meta=one[:0],
+    )
+
+
+def _of_block(
+    X: Any, model: Any, name: str, empty: np.ndarray, block_id: Any = None
+) -> np.ndarray:
+    """Of one block, which may have no rows."""
+    if not X.shape[0]:
+        return empty
+    return _named(f"block {block_id[0]} of X", getattr(model, name), X)

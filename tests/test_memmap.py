@@ -1,0 +1,238 @@
+"""Memory maps: the model of the same rows in memory, and little memory to fit it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import classifier
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+
+from sklinear import SoftmaxClassifier, _data, _mapped
+
+# sums over the same blocks, in the same order but for what an excerpt has led to: a fit
+# to a gap of 1e-12 determines its objective to that, and its coefficients to the root
+SAME = {"rtol": 1e-5, "atol": 1e-6}
+X, y = load_digits(return_X_y=True)
+X, y = X[:600], y[:600]
+DTYPES = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "?"]
+DTYPES += ["f2", "f4", "f8", "g", ">i2", ">f4", ">f8"]
+
+
+@pytest.fixture(autouse=True)
+def _streams(monkeypatch):
+    """Maps as small as here are streamed too, and parts of them are small."""
+    monkeypatch.setattr(_mapped, "SMALL", 0)
+    monkeypatch.setattr(_mapped, "SPAN", 2**12)
+    monkeypatch.setattr(_data, "BLOCK_VALUES", 2**12)
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """A function that maps an array from a file, read-only."""
+
+    def of(array, mode="r"):
+        np.save(tmp_path / "X.npy", array)
+        return np.load(tmp_path / "X.npy", mmap_mode=mode)
+
+    return of
+
+
+def pair(samples, mapped_samples, loss, **params):
+    """Models of the same rows in memory and in a file."""
+    settings = {"alpha": 1.0, "tol": 1e-10, "solver": "newton", **params}
+    model = classifier(loss, **settings)
+    return clone(model).fit(samples, y), clone(model).fit(mapped_samples, y)
+
+
+def assert_same(want, got, samples, mapped_samples):
+    """Objective, coefficients, and every method on either kind of samples."""
+    assert got.loss_curve_[-1] == pytest.approx(want.loss_curve_[-1], rel=1e-10)
+    assert got.dual_gap_ <= got.tol
+    assert got.coef_.dtype == want.coef_.dtype
+    np.testing.assert_allclose(got.coef_, want.coef_, **SAME)
+    np.testing.assert_allclose(got.intercept_, want.intercept_, **SAME)
+    for method in ("predict", "decision_function", "certify", "predict_proba"):
+        if hasattr(got, method):
+            found, expected = getattr(got, method), getattr(got, method)
+            np.testing.assert_allclose(
+                found(mapped_samples), expected(samples), rtol=1e-6, atol=1e-6
+            )
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("solver", ["lbfgs", "newton"])
+def test_the_model_is_that_of_the_rows_in_memory(loss, solver, fit_intercept, mapped):
+    samples = X.astype(np.uint8)
+    rows = mapped(samples)
+    models = pair(samples, rows, loss, solver=solver, fit_intercept=fit_intercept)
+    assert_same(*models, samples, rows)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_dtype_and_order_will_do(dtype, order, mapped):
+    samples = np.asarray(X.astype(dtype), order=order)
+    rows = mapped(samples)
+    # float32 rounds the coefficients that are stored
+    tol = 1e-6 if dtype == "f4" else 1e-10
+    models = pair(samples, rows, "softmax", tol=tol)
+    assert_same(*models, samples, rows)
+    np.testing.assert_array_equal(rows, samples)
+
+
+VIEWS = {
+    "rows": lambda X: X[100:],
+    "every other row": lambda X: X[::2],
+    "backwards": lambda X: X[::-1],
+    "columns": lambda X: X[:, 10:30],
+    "a plain array": np.asarray,
+}
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_of_maps_are_maps(view, mode, mapped):
+    rows = VIEWS[view](mapped(X.astype(np.uint8), mode))
+    assert _mapped.is_mapped(rows)
+    labels = np.arange(len(rows)) % 3
+    got = SoftmaxClassifier(alpha=1.0).fit(rows, labels)
+    want = SoftmaxClassifier(alpha=1.0).fit(np.array(rows), labels)
+    assert got.loss_curve_[-1] == pytest.approx(want.loss_curve_[-1], rel=got.tol)
+
+
+def test_what_was_written_to_a_map_is_seen_and_kept(mapped):
+    for mode in ("r+", "c"):
+        rows = mapped(np.zeros_like(X), mode)
+        rows[:] = X
+        models = pair(X, rows, "softmax")
+        assert_same(*models, X, rows)
+        np.testing.assert_array_equal(rows, X)
+
+
+def test_weights_and_classes_count_as_in_memory(loss, mapped):
+    rows = mapped(X)
+    weights = np.arange(600.0) % 4
+    model = classifier(loss, alpha=1.0, tol=1e-10, class_weight="balanced")
+    want = clone(model).fit(X, y, weights)
+    got = clone(model).fit(rows, y, weights)
+    assert_same(want, got, X, rows)
+
+
+def test_a_class_that_an_excerpt_misses_takes_part(loss, mapped):
+    labels = np.where(np.arange(600) == 301, 1, 2 * (y > 4))
+    rows = mapped(X)
+    model = classifier(loss, alpha=1.0, tol=1e-10, solver="newton")
+    got, want = clone(model).fit(rows, labels), clone(model).fit(X, labels)
+    assert got.loss_curve_[-1] == pytest.approx(want.loss_curve_[-1], rel=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("solver", ["dual", "sgd"])
+def test_the_other_solvers_take_maps_too(loss, solver, mapped):
+    if solver == "dual":
+        pytest.importorskip("numba")
+    model = classifier(loss, solver=solver, alpha=1.0, max_iter=20, random_state=0)
+    got = clone(model).fit(mapped(X), y)
+    assert got.score(X, y) > 0.95
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e101])
+@pytest.mark.parametrize("place", [0, 599])
+def test_bad_values_are_named_as_in_memory(bad, place, mapped):
+    samples = X.copy()
+    samples[place, 3] = bad
+    rows = mapped(samples)
+    for method, args in (("fit", (y,)), ("partial_fit", (y, range(10)))):
+        errors = []
+        for these in (samples, rows):
+            with pytest.raises(ValueError, match="X") as caught:
+                getattr(SoftmaxClassifier(), method)(these, *args)
+            errors.append(str(caught.value))
+        assert errors[0] == errors[1]
+    if bad == 1e101:
+        return
+    model = SoftmaxClassifier().fit(X, y)
+    for method in ("predict", "predict_proba", "certify"):
+        with pytest.raises(ValueError, match="Input X contains"):
+            getattr(model, method)(rows)
+
+
+def test_shapes_are_asked_for_as_in_memory(mapped):
+    model = SoftmaxClassifier()
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.fit(mapped(X), y[1:])
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        model.fit(mapped(X[:, 0]), y)
+    model.fit(X, y)
+    with pytest.raises(ValueError, match="features"):
+        model.predict(mapped(X[:, 1:]))
+
+
+def test_a_small_map_is_read_once(mapped, monkeypatch):
+    monkeypatch.setattr(_mapped, "SMALL", X.nbytes)
+    models = pair(X, mapped(X), "softmax")
+    np.testing.assert_array_equal(models[0].coef_, models[1].coef_)
+
+
+def test_rows_that_come_in_pieces_may_be_mapped(loss, mapped):
+    rows, models = mapped(X), [classifier(loss), classifier(loss)]
+    for part in np.array_split(np.arange(600), 3):
+        piece = slice(part[0], part[-1] + 1)
+        models[0].partial_fit(rows[piece], y[piece], classes=range(10))
+        models[1].partial_fit(X[piece], y[piece], classes=range(10))
+    np.testing.assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-10)
+
+
+# Memory -------------------------------------------------------------------------------
+
+FIT = """
+import sys
+from pathlib import Path
+import numpy as np
+from sklinear import SoftmaxClassifier, _data
+
+_data.EXCERPT = 2**22  # of its own it may take a fourth of a file as small as this
+
+def resident(field):
+    text = Path("/proc/self/status").read_text()
+    return int(text.split(field + ":")[1].split()[0]) / 1024
+
+X = np.load(sys.argv[1], mmap_mode="r")
+y = np.load(sys.argv[2])
+few = np.random.default_rng(0).normal(size=(200, 5))
+SoftmaxClassifier().fit(few, np.arange(200) % 2).predict(few)
+before = resident("VmRSS")
+model = SoftmaxClassifier(alpha=1e5, tol=0.1, solver=sys.argv[3]).fit(X, y)
+model.predict(X), model.certify(X)
+print(resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts by /proc")
+@pytest.mark.parametrize(("order", "solver"), [("C", "newton"), ("F", "lbfgs")])
+def test_a_fit_takes_much_less_memory_than_the_file(order, solver, tmp_path):
+    n, d = 500_000, 400
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=n)
+    shape = (n, d) if order == "C" else (d, n)
+    with (tmp_path / "X.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": order == "F", "shape": (n, d)}
+        np.lib.format.write_array_header_1_0(file, header)
+        noise = rng.integers(200, size=shape[1] * 100, dtype=np.uint8)
+        for _ in range(shape[0] // 100):
+            file.write(noise)
+    np.save(tmp_path / "y.npy", labels)
+    done = subprocess.run(
+        [sys.executable, "-c", FIT, tmp_path / "X.npy", tmp_path / "y.npy", solver],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # MB, of a file of 95, which in float64 has 763: an excerpt of a fourth, a few
+    # blocks of 8, and a part of a file by columns
+    assert float(done.stdout) < (70 if order == "C" else 150)
