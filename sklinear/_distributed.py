@@ -12,6 +12,7 @@ import copy
 import functools
 import itertools
 import math
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Number
@@ -351,17 +352,34 @@ class DistributedData(Data):
 
     def total(self, visit: Callable[..., Sums], *args: Any) -> Sums:
         """What ``visit(block, *args)`` sums up over all blocks."""
-        import dask
+        from dask.delayed import Delayed
+        from dask.highlevelgraph import HighLevelGraph
 
         self.tally.rows += self._shape[0]
-        sent = _Pass(visit, args, self.n_classes, self.dtype)
-        sent = dask.delayed(sent, traverse=False)  # once for all blocks
-        sums = [dask.delayed(_visited)(sent, *part) for part in self._parts]
-        while len(sums) > 1:
-            groups = [sums[i : i + FAN_IN] for i in range(0, len(sums), FAN_IN)]
-            sums = [dask.delayed(_added)(group) for group in groups]
+        # one layer, which is much less work to send than one a task
+        token = uuid.uuid4().hex
+        sent = f"params-{token}"  # once for all blocks
+        graph: dict[Any, Any] = {
+            sent: _Pass(visit, args, self.n_classes, self.dtype),
+        }
+        level = []
+        for i, X, rows in self._parts:
+            level.append((f"{visit.__name__}-{token}", i))
+            graph[level[-1]] = (_visited, sent, i, X.key, rows.key)
+        depth = 0
+        while len(level) > 1:
+            above = [(f"sum-{depth}-{token}", i) for i in range(0, len(level), FAN_IN)]
+            for key in above:
+                graph[key] = (_added, level[key[1] : key[1] + FAN_IN])
+            level, depth = above, depth + 1
+        name = f"total-{token}"
+        graph[name] = level[0]
+        parts = [part for _, *both in self._parts for part in both]
+        layers = HighLevelGraph.from_collections(name, graph, dependencies=parts)
         try:
-            return _computed(sums[0], {f"block {i} of X": X for i, X, _ in self._parts})
+            return _computed(
+                Delayed(name, layers), {f"block {i} of X": X for i, X, _ in self._parts}
+            )
         except BaseException:  # whoever holds the traceback does not hold the rows
             self._parts.clear()
             raise
