@@ -17,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
+    column_or_1d,
     validate_data,
 )
 
@@ -32,6 +33,7 @@ from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
 
 LARGEST = 1e100  # value of X: products of a few stay finite in float64
+NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
 STREAMING = {"auto", "lbfgs", "newton"}  # solvers that need no row twice in a visit
 KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converted
 KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
@@ -310,9 +312,11 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             )
         validate_data(self, without_rows(X), skip_check_array=True)
         check = partial(_check_block, name=type(self).__name__)
-        blocks = Blocks(X, y, sample_weight, check, _check_weights)
+        blocks = Blocks(X, y, sample_weight, check, _check_block_weights)
+        if not len(blocks.labels):
+            raise ValueError(NO_WEIGHT)
         classes, each = blocks.labels, np.ones(len(blocks.labels))
-        if isinstance(self.class_weight, dict) and len(classes):
+        if isinstance(self.class_weight, dict):
             each = self._class_weights(classes, classes)
             classes, each = classes[each > 0], each[each > 0]
         self._check_classes(classes)
@@ -322,9 +326,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
     def _sample_weights(self, X: Any, sample_weight: Any) -> np.ndarray:
         """Non-negative weights (n,), float64, at least one of them positive."""
-        weights = _check_weights(sample_weight, X)
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        _check_sign(weights)
         if weights.max() == 0:
-            raise ValueError("sample_weight must be > 0 for some row, all are zero.")
+            raise ValueError(NO_WEIGHT)
         return weights
 
     def _labels_and_weights(
@@ -440,12 +445,27 @@ def _check_block(X: Any, name: str) -> Any:
     return X
 
 
-def _check_weights(sample_weight: Any, X: Any) -> np.ndarray:
-    """Non-negative weights (n,) of the rows of X, float64."""
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+def _check_block_weights(sample_weight: Any, n: int) -> np.ndarray:
+    """Weights (n,) of some rows, float64 and >= 0; there all may be 0."""
+    if sample_weight is None:
+        return np.ones(n)
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n, sample_weight)
+    weights = check_array(
+        column_or_1d(sample_weight),
+        ensure_2d=False,
+        dtype=np.float64,
+        ensure_min_samples=0,
+        input_name="sample_weight",
+    )
+    _check_sign(weights)
+    return weights
+
+
+def _check_sign(weights: np.ndarray) -> None:
+    """No weight may be negative."""
     if weights.min() < 0:
         raise ValueError(
             "sample_weight must be >= 0. Negative values in data passed to "
             f"`sample_weight`, the least is {weights.min()}."
         )
-    return weights
