@@ -224,9 +224,7 @@ def test_decision_is_the_class_of_the_largest_score(loss, solver, name):
 
 
 @few
-@given(
-    random_problems(), st.floats(-200, 200), st.floats(-1e3, 1e3), st.floats(-6, 6)
-)
+@given(random_problems(), st.floats(-200, 200), st.floats(-1e3, 1e3), st.floats(-6, 6))
 @each_loss
 @each_solver
 def test_scales_and_shifts_are_made_up_for(
@@ -496,8 +494,8 @@ def test_inputs_are_not_modified_and_may_be_read_only(loss, solver, dtype, kind)
     before = [array.copy() for array in arrays]
     settings = {"solver": solver, "alpha": 1e-2, "class_weight": "balanced"}
     writeable = classifier(loss, **settings).fit(X, y, weights)
-    for array, copy in zip(arrays, before, strict=True):
-        np.testing.assert_array_equal(array, copy)
+    for array, kept in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, kept)
         array.flags.writeable = False
     read_only = classifier(loss, **settings).fit(X, y, weights)
     np.testing.assert_array_equal(read_only.coef_, writeable.coef_)
