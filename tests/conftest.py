@@ -46,14 +46,11 @@ class Problem(NamedTuple):
 
 
 def _small_problems() -> dict[str, Problem]:
-    """Three real or blobby sets, few rows, few classes, d > n, weights, CSR.
-
-    In numbers that float32 holds, so that a float32 copy is the same problem.
-    """
+    """Three real or blobby sets, few rows, few classes, d > n, weights, CSR."""
     rng = np.random.default_rng(0)
     blobs = make_blobs(60, 3, centers=3, cluster_std=4, random_state=0)
     counts = rng.poisson(0.5, (50, 20)).astype(float)
-    problems = {
+    return {
         "iris": Problem(*load_iris(return_X_y=True)),
         "wine": Problem(*load_wine(return_X_y=True)),
         "blobs": Problem(*blobs),
@@ -61,10 +58,6 @@ def _small_problems() -> dict[str, Problem]:
         "wide": Problem(rng.normal(size=(20, 40)), rng.permutation(np.arange(20) % 3)),
         "weighted": Problem(*blobs, 10 ** rng.uniform(-3, 3, 60)),
         "sparse": Problem(scipy.sparse.csr_matrix(counts), rng.integers(4, size=50)),
-    }
-    return {
-        name: problem._replace(X=problem.X.astype(np.float32).astype(np.float64))
-        for name, problem in problems.items()
     }
 
 
