@@ -68,7 +68,7 @@ def test_it_draws_where_it_is_told_and_again(pyplot, svm):
 
 def test_a_metric_is_chosen_by_name(pyplot):
     search = SoftmaxClassifierCV(
-        alphas=[1.0, 1e-2, 1e-4],
+        alphas=[1.0, 1e-4, 1e-7],
         cv=3,
         scoring=["accuracy", "neg_log_loss"],
         refit="neg_log_loss",
@@ -76,7 +76,7 @@ def test_a_metric_is_chosen_by_name(pyplot):
     display = ValidationPathDisplay.from_estimator(search)
     assert display.ax_.get_ylabel() == "neg_log_loss"
     assert [line.get_label() for line in display.lines_] == ["softmax"]
-    assert display.lines_[0].get_xdata().tolist() == [1e-4, 1e-2, 1.0]
+    assert display.lines_[0].get_xdata().tolist() == [1e-7, 1e-4, 1.0]
     other = ValidationPathDisplay.from_estimator(search, metric="accuracy")
     best = search.cv_results_["mean_test_accuracy"][search.best_index_]
     assert other.choice_.get_ydata() == [best]
