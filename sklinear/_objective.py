@@ -79,13 +79,13 @@ class Objective:
     def push(self, params: np.ndarray) -> list[np.ndarray]:
         """Scores of each block, (m, k), contiguous columns."""
         W, b = self._working(*self.split(params))
-        return [scores_of(block.X, W, b) for block in self.data]
+        return [relative_scores(block.X, W, b) for block in self.data]
 
     def pull(self, U: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Centred X' U (d, k) and 1' U (k,) of score gradients."""
         pulled, residual = None, np.zeros(self.data.n_classes)
         for block, u in zip(self.data, U, strict=True):
-            pulled = _add(pulled, block.X.T @ u)
+            pulled = _add(pulled, pulled_back(block.X, u))
             residual += u.sum(axis=0, dtype=np.float64)
         assert pulled is not None
         return self._centred(pulled, residual), residual
@@ -97,10 +97,10 @@ class Objective:
         value = primal = dual = 0.0
         pulled, residual = None, np.zeros(W.shape[1])
         for block in self.data:
-            scores = scores_of(block.X, *working)
+            scores = relative_scores(block.X, *working)
             v, p, u, c = self.rows(block, scores, conjugate)
             value, primal, dual = value + v, primal + p, dual + c
-            pulled = _add(pulled, block.X.T @ u)
+            pulled = _add(pulled, pulled_back(block.X, u))
             residual += u.sum(axis=0, dtype=np.float64)
         assert pulled is not None
         return self.assemble(
@@ -192,3 +192,26 @@ def scores_of(X: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     scores = np.asfortranarray(X @ W) if sparse else (W.T @ X.T).T
     scores += b
     return scores
+
+
+def relative_scores(X: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The same, less what is common to a row's classes, which no loss sees.
+
+    Of two classes one column then says all, and one product is taken of two.
+    """
+    if W.shape[1] != 2:
+        return scores_of(X, W, b)
+    scores = np.zeros((2, X.shape[0]), W.dtype)
+    scores[1] = X @ (W[:, 1] - W[:, 0])
+    scores[1] += b[1] - b[0]
+    return scores.T
+
+
+def pulled_back(X: Any, U: np.ndarray) -> np.ndarray:
+    """X' U (d, k) of score gradients, each row of which adds up to 0."""
+    if U.shape[1] != 2:
+        return X.T @ U
+    pulled = np.empty((X.shape[1], 2), U.dtype)
+    pulled[:, 1] = X.T @ U[:, 1]
+    np.negative(pulled[:, 1], out=pulled[:, 0])
+    return pulled
