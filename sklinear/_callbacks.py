@@ -38,6 +38,7 @@ class Listener(Reporter):
                 max_subtasks=estimator.max_iter
             ).call_on_fit_task_begin(**self.task)
         self.calls = hasattr(estimator, "_skl_callbacks")
+        self.listens = self.verbose or self.calls
 
     def listen(
         self, data: Data, scale: float, fitted: Callable[..., dict[str, Any]]

@@ -90,13 +90,13 @@ class Objective:
     def push(self, params: np.ndarray) -> list[np.ndarray]:
         """Scores of each block, (m, k), contiguous columns."""
         W, b = _working(self.data, *self.split(params))
-        return [scores_of(block.X, W, b) for block in self.data]
+        return [relative_scores(block.X, W, b) for block in self.data]
 
     def pull(self, U: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Centred X' U (d, k) and 1' U (k,) of score gradients."""
         pulled, residual = None, np.zeros(self.data.n_classes)
         for block, u in zip(self.data, U, strict=True):
-            pulled = _add(pulled, block.X.T @ u)
+            pulled = _add(pulled, pulled_back(block.X, u))
             residual += u.sum(axis=0, dtype=np.float64)
         assert pulled is not None
         return self._centred(pulled, residual), residual
@@ -180,6 +180,29 @@ def scores_of(X: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     return scores
 
 
+def relative_scores(X: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The same, less what is common to a row's classes, which no loss sees.
+
+    Of two classes one column then says all, and one product is taken of two.
+    """
+    if W.shape[1] != 2:
+        return scores_of(X, W, b)
+    scores = np.zeros((2, X.shape[0]), W.dtype)
+    scores[1] = X @ (W[:, 1] - W[:, 0])
+    scores[1] += b[1] - b[0]
+    return scores.T
+
+
+def pulled_back(X: Any, U: np.ndarray) -> np.ndarray:
+    """X' U (d, k) of score gradients, each row of which adds up to 0."""
+    if U.shape[1] != 2:
+        return X.T @ U
+    pulled = np.empty((X.shape[1], 2), U.dtype)
+    pulled[:, 1] = X.T @ U[:, 1]
+    np.negative(pulled[:, 1], out=pulled[:, 0])
+    return pulled
+
+
 def features(X: Any, variables: Variables, fit_intercept: bool) -> np.ndarray:
     """(X - 1 mean') T of some rows and the intercept's ones: d(scores)/d(params)."""
     Z = variables.apply(X)
@@ -217,8 +240,9 @@ def visits(
     if len(pairs) > 1:
         W, b = np.hstack([W for W, _ in pairs]), np.concatenate([b for _, b in pairs])
     W, b = _working(data, W, b)
+    product = relative_scores if len(pairs) == 1 else scores_of
     for block in data:
-        scores = scores_of(block.X, W, b)
+        scores = product(block.X, W, b)
         each = [scores[:, j : j + k] for j in range(0, scores.shape[1], k)]
         loss = at.loss.rows(block.rows).recalled(each[: len(past)], block.y)
         yield block, loss, each[len(past) :]
@@ -233,7 +257,7 @@ def evaluate(
     for block, loss, (scores,) in visits(data, at):
         v, p, u, c = weigh(loss, block, scores, conjugate)
         value, primal, dual = value + v, primal + p, dual + c
-        pulled = _add(pulled, block.X.T @ u)
+        pulled = _add(pulled, pulled_back(block.X, u))
         residual += u.sum(axis=0, dtype=np.float64)
     assert pulled is not None
     return value, primal, dual, pulled, residual
@@ -247,7 +271,7 @@ def curve(
     pulled, residual = None, np.zeros(data.n_classes)
     for block, loss, (scores, change) in visits(data, at, direction):
         bent = loss.hessian(scores, block.y, block.weights)(change)
-        pulled = _add(pulled, block.X.T @ bent)
+        pulled = _add(pulled, pulled_back(block.X, bent))
         residual += bent.sum(axis=0, dtype=np.float64)
     assert pulled is not None
     return pulled, residual

@@ -29,6 +29,7 @@ class Reporter:
     """Is told of every iteration, and may ask for an end. This one does neither."""
 
     stopped = False
+    listens = True  # whether it need be told at all
 
     def __call__(self, progress: Progress) -> None:
         """One iteration is over."""
@@ -124,7 +125,8 @@ class Monitor:
         self.pending = max(self.pending - 1, 0.0)
         value = min(self.primal, self.guess)
         self.history.append(value)
-        self.report(Progress(len(self.history), value, self.gap, self._best))
+        if self.report.listens:
+            self.report(Progress(len(self.history), value, self.gap, self._best))
 
     def _best(self) -> Params:
         """W and b of the best point."""
