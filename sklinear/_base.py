@@ -345,8 +345,9 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         labels[~counted] = 0
         weights = weights / weights.max()
         if self.class_weight == "balanced":
-            weights = weights / np.bincount(labels, weights)[labels]
-        return classes, labels, weights / weights.sum()
+            weights /= np.bincount(labels, weights)[labels]
+        weights /= weights.sum()
+        return classes, labels, weights
 
     def _check_classes(self, classes: np.ndarray) -> None:
         """There must be something to tell apart."""
