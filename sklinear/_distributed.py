@@ -12,6 +12,7 @@ import copy
 import functools
 import itertools
 import math
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Number
@@ -76,7 +77,21 @@ def _renamed(error: Exception, what: str) -> Exception:
 
 
 def _computed(wanted: Any, blocks: dict[str, Any]) -> Any:
-    """``wanted`` as it is computed; an error says in which of the blocks it happened.
+    """``wanted``, computed; an error says in which of the blocks it happened."""
+    import dask
+
+    return _blamed(lambda: dask.compute(wanted)[0], blocks)
+
+
+def _persisted(wanted: list[Any], blocks: dict[str, Any]) -> list[Any]:
+    """The same where they lie."""
+    import dask
+
+    return list(_blamed(lambda: dask.persist(*wanted), blocks))
+
+
+def _blamed(act: Callable[[], Any], blocks: dict[str, Any]) -> Any:
+    """What ``act`` says; where it fails, the block is named.
 
     A block that cannot be made fails before any code of ours sees it, so that it has to
     be looked for.
@@ -84,7 +99,7 @@ def _computed(wanted: Any, blocks: dict[str, Any]) -> Any:
     import dask
 
     try:
-        return dask.compute(wanted)[0]
+        return act()
     except Exception as error:
         if not str(error).startswith("block "):
             for what, block in blocks.items():
@@ -132,7 +147,8 @@ def _aligned(values: Any, lengths: list[int], name: str) -> list[Any]:
     if values is None or isinstance(values, Number):
         return [values] * len(lengths)
     if is_dask(values):
-        blocks = list(dask.persist(*_row_blocks(values)))
+        blocks = _row_blocks(values)
+        blocks = _persisted(blocks, _numbered(blocks, name))
         own = _lengths(values, blocks, name)
     else:
         values = column_or_1d(values, warn=True)
@@ -191,7 +207,7 @@ def _label(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels and weights of a block, valid; where X is, which is said to be needed."""
     y = _named(f"block {i} of y", _labels, y)
-    return y, _named(f"block {i} of sample_weight", check, sample_weight, y)
+    return y, _named(f"block {i} of sample_weight", check, sample_weight, len(y))
 
 
 def _labels(y: Any) -> np.ndarray:
@@ -239,13 +255,14 @@ class Blocks:
 
         if y is None:
             raise ValueError("y must be given: class labels, got None.")
-        given = list(dask.persist(*_row_blocks(X)))
-        names = _numbered(given, "X")
+        names = _numbered(_row_blocks(X), "X")
+        given = _persisted(list(names.values()), names)
+        names = dict(zip(names, given, strict=True))
         looks = [dask.delayed(_look)(check_rows, what, x) for what, x in names.items()]
         facts = _computed(looks, names)
         if not all(fact.ready for fact in facts):
             ready = [dask.delayed(_ready)(check_rows, *item) for item in names.items()]
-            given = list(dask.persist(*ready))
+            given = _persisted(ready, names)
         self.d = facts[0].d
         for what, fact in zip(names, facts, strict=True):
             if fact.d != self.d:
@@ -266,11 +283,9 @@ class Blocks:
             dask.delayed(_label)(check_weights, i, given[i], y[i], sample_weight[i])
             for i in self.numbers
         ]
-        self.rows = list(dask.persist(*rows))
-        found = _computed(
-            [dask.delayed(_masses)(row) for row in self.rows],
-            {f"block {i} of y": y[i] for i in self.numbers},
-        )
+        blocks = {f"block {i} of y": y[i] for i in self.numbers}
+        self.rows = _persisted(rows, blocks)
+        found = _computed([dask.delayed(_masses)(row) for row in self.rows], blocks)
         labels = np.concatenate([labels for labels, _ in found])
         self.labels, places = np.unique(labels, return_inverse=True)
         masses = np.concatenate([masses for _, masses in found])
@@ -351,17 +366,34 @@ class DistributedData(Data):
 
     def total(self, visit: Callable[..., Sums], *args: Any) -> Sums:
         """What ``visit(block, *args)`` sums up over all blocks."""
-        import dask
+        from dask.delayed import Delayed
+        from dask.highlevelgraph import HighLevelGraph
 
         self.tally.rows += self._shape[0]
-        sent = _Pass(visit, args, self.n_classes, self.dtype)
-        sent = dask.delayed(sent, traverse=False)  # once for all blocks
-        sums = [dask.delayed(_visited)(sent, *part) for part in self._parts]
-        while len(sums) > 1:
-            groups = [sums[i : i + FAN_IN] for i in range(0, len(sums), FAN_IN)]
-            sums = [dask.delayed(_added)(group) for group in groups]
+        # one layer, which is much less work to send than one a task
+        token = uuid.uuid4().hex
+        sent = f"params-{token}"  # once for all blocks
+        graph: dict[Any, Any] = {
+            sent: _Pass(visit, args, self.n_classes, self.dtype),
+        }
+        level = []
+        for i, X, rows in self._parts:
+            level.append((f"{visit.__name__}-{token}", i))
+            graph[level[-1]] = (_visited, sent, i, X.key, rows.key)
+        depth = 0
+        while len(level) > 1:
+            above = [(f"sum-{depth}-{token}", i) for i in range(0, len(level), FAN_IN)]
+            for key in above:
+                graph[key] = (_added, level[key[1] : key[1] + FAN_IN])
+            level, depth = above, depth + 1
+        name = f"total-{token}"
+        graph[name] = level[0]
+        parts = [part for _, *both in self._parts for part in both]
+        layers = HighLevelGraph.from_collections(name, graph, dependencies=parts)
         try:
-            return _computed(sums[0], {f"block {i} of X": X for i, X, _ in self._parts})
+            return _computed(
+                Delayed(name, layers), {f"block {i} of X": X for i, X, _ in self._parts}
+            )
         except BaseException:  # whoever holds the traceback does not hold the rows
             self._parts.clear()
             raise
@@ -413,6 +445,29 @@ def _lazily(model: Any, name: str, X: Any) -> Any:
         drop_axis=1 if one.ndim == 1 else None,
         meta=one[:0],
     )
+
+
+def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
+    """Share of the rows, by weight, whose label the model predicts."""
+    import dask
+
+    blocks = _row_blocks(X)
+    lengths = _lengths(X, blocks, "X")
+    y, weights = (
+        _aligned(values, lengths, name)
+        for values, name in ((y, "y"), (sample_weight, "sample_weight"))
+    )
+    labels = _row_blocks(model.predict(X))
+    hits = [dask.delayed(_hits)(*part) for part in zip(labels, y, weights, strict=True)]
+    right, total = np.sum(_computed(hits, _numbered(blocks, "X")), axis=0)
+    return float(right / total)
+
+
+def _hits(labels: np.ndarray, y: Any, weights: Any) -> tuple[float, float]:
+    """Weight of the rows of a block that are right, and of all."""
+    right = labels == column_or_1d(y)
+    weights = np.broadcast_to(1.0 if weights is None else weights, right.shape)
+    return float(weights @ right), float(weights.sum())
 
 
 def _of_block(

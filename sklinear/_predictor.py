@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._certificate import Certificate
 from sklinear._data import BLOCK_VALUES
-from sklinear._distributed import over_blocks
+from sklinear._distributed import accuracy, is_dask, over_blocks
 from sklinear._mapped import Mapped, is_mapped
 
 # What scikit-learn is told of a mapped X lest it read it: the rest is checked later.
@@ -126,6 +126,27 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         return self._each(
             self._validate_samples(X), lambda part: self.classes_[self._labels(part)]
         )
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of the rows whose label is right.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
+            Samples.
+        y : {array-like, Dask} of shape (n_samples,)
+            Their labels.
+        sample_weight : {array-like, Dask} of shape (n_samples,), default=None
+            Weights.
+
+        Returns
+        -------
+        accuracy : float
+            Between 0 and 1.
+        """
+        if is_dask(X):
+            return accuracy(self, X, y, sample_weight)
+        return super().score(X, y, sample_weight)
 
     @over_blocks
     def certify(self, X: Any) -> np.ndarray:

@@ -1,0 +1,414 @@
+"""Dask arrays and data frames: the fit of the same rows in memory."""
+
+import _thread
+import os
+import pickle
+import signal
+import threading
+import time
+import warnings
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from conftest import PROBLEMS, Problem, classifier, full_params, objective
+from distributed import Client, LocalCluster
+from sklearn.exceptions import NotFittedError
+
+from sklinear import SoftmaxClassifier, _distributed
+from sklinear._distributed import DistributedData
+
+SAME = 1e-8  # relative distance of objectives: both fits are polished beyond it
+CHUNKS = {
+    "even": (50, -1),
+    "uneven": ((7, 1, 92, 50), -1),
+    "cut columns": (60, 2),
+    "empty": ((0, 80, 0, 70, 0), -1),
+    "one": (-1, -1),
+}
+
+
+@pytest.fixture(autouse=True)
+def synchronous():
+    """Dask's simplest scheduler, where a test asks for no other."""
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+def lazy(problem, chunks=(40, -1)):
+    """The problem as Dask arrays; sparse rows as blocks of CSR."""
+    X, y, weights = problem
+    rows = chunks[0]
+    if scipy.sparse.issparse(X):
+        place = da.from_array(np.arange(X.shape[0]), chunks=rows)
+        X = place[:, None].map_blocks(
+            lambda i: problem.X[i[:, 0]],
+            dtype=X.dtype,
+            chunks=(place.chunks[0], (X.shape[1],)),
+            meta=scipy.sparse.csr_matrix((0, X.shape[1])),
+        )
+    else:
+        X = da.from_array(X, chunks=chunks)
+    y = da.from_array(y, chunks=rows)
+    return Problem(X, y, None if weights is None else da.from_array(weights, rows))
+
+
+def assert_same_fit(ours, theirs, problem):
+    """Objective, labels, classes and a proof that is as good."""
+    assert type(ours.coef_) is np.ndarray
+    assert ours.coef_.dtype == theirs.coef_.dtype
+    assert ours.coef_.shape == theirs.coef_.shape
+    np.testing.assert_array_equal(ours.classes_, theirs.classes_)
+    assert ours.n_features_in_ == theirs.n_features_in_
+    values = [objective(m, problem, *full_params(m)) for m in (ours, theirs)]
+    np.testing.assert_allclose(*values, rtol=SAME)
+    assert ours.dual_gap_ <= ours.tol
+    np.testing.assert_array_equal(ours.predict(problem.X), theirs.predict(problem.X))
+    assert (ours.certify(problem.X) == theirs.certify(problem.X)).mean() > 0.95
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_the_fit_is_that_of_the_rows_in_memory(loss, chunks):
+    problem = PROBLEMS["iris"]  # sorted by class: no block has all of them
+    model = classifier(loss).fit(*lazy(problem, CHUNKS[chunks]))
+    assert model.solver_ == "lbfgs"
+    assert_same_fit(model, classifier(loss).fit(*problem), problem)
+
+
+@pytest.mark.parametrize("name", ["two", "wide", "weighted", "sparse"])
+@pytest.mark.parametrize("solver", ["lbfgs", "newton"])
+def test_two_classes_wide_weighted_and_sparse_rows(loss, name, solver):
+    problem = PROBLEMS[name]
+    model = classifier(loss, solver=solver, alpha=1e-2).fit(*lazy(problem, (15, -1)))
+    assert_same_fit(model, classifier(loss, alpha=1e-2).fit(*problem), problem)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 3.0, 1: 0.0, 2: 1.0}])
+def test_class_weights_and_rows_without_weight(loss, class_weight):
+    X, y, _ = PROBLEMS["iris"]
+    weights = np.arange(150.0) % 3
+    model = classifier(loss, class_weight=class_weight)
+    ours = model.fit(*lazy(Problem(X, y, weights))).coef_
+    np.testing.assert_allclose(ours, model.fit(X, y, weights).coef_, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_dtypes_are_those_of_the_rows_in_memory(loss, dtype):
+    X, y, _ = PROBLEMS["iris"]
+    problem = Problem((10 * X).astype(dtype), y)
+    model = classifier(loss, alpha=1e-1, tol=1e-6).fit(*lazy(problem))
+    theirs = classifier(loss, alpha=1e-1, tol=1e-6).fit(*problem)
+    assert model.coef_.dtype == theirs.coef_.dtype
+    # float32 coefficients are rounded, and both are as near as tol says
+    np.testing.assert_allclose(model.coef_, theirs.coef_, rtol=1e-2, atol=1e-3)
+    assert model.dual_gap_ <= 1e-6
+
+
+def test_unknown_and_unlike_chunks():
+    X, y, _ = PROBLEMS["iris"]
+    kept = X[:, 0] > 5
+    want = SoftmaxClassifier().fit(X[kept], y[kept], X[kept, 1])
+    unknown = da.from_array(X, (40, 2))
+    unknown = unknown[unknown[:, 0] > 5]
+    labels = da.from_array(y, 30)
+    labels = labels[da.from_array(kept, 30)]  # as unknown, and cut elsewhere
+    for targets in (y[kept], labels, da.from_array(y[kept], 11)):
+        weights = da.from_array(X[kept, 1], 17)
+        model = SoftmaxClassifier().fit(unknown, targets, weights)
+        assert_same_fit(model, want, Problem(X[kept], y[kept], X[kept, 1]))
+    assert model.predict(unknown).compute().tolist() == want.predict(X[kept]).tolist()
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_data_frames_have_names_and_labels_of_text(text):
+    X, y, _ = PROBLEMS["iris"]
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"]).astype({"a": np.float32})
+    species = pd.Series(np.array(["setosa", "versicolor", "virginica"])[y])
+    species = species if text else species.astype("category")
+    want = SoftmaxClassifier().fit(frame, species)
+    frames = dd.from_pandas(frame, npartitions=4)
+    model = SoftmaxClassifier().fit(frames, dd.from_pandas(species, npartitions=4))
+    assert model.feature_names_in_.tolist() == ["a", "b", "c", "d"]
+    assert_same_fit(model, want, Problem(frame, np.asarray(species)))
+    labels = model.predict(frames)
+    assert isinstance(labels, da.Array)
+    assert labels.compute().tolist() == want.predict(frame).tolist()
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frames.rename(columns={"a": "e"}))
+    assert model.score(frames, species) == want.score(frame, species)
+
+
+@pytest.mark.parametrize("name", ["iris", "two"])
+def test_predictions_are_lazy_and_of_the_right_kind(name):
+    problem = PROBLEMS[name]
+    model = SoftmaxClassifier().fit(*problem)
+    touched = []
+    X = lazy(problem, ((0, 30, 10, len(problem.y) - 40), 1)).X
+    X = X.map_blocks(lambda x: touched.append(1) or x, dtype=X.dtype, meta=X._meta)
+    methods = "predict", "decision_function", "predict_proba", "predict_log_proba"
+    for method in (*methods, "certify"):
+        lazily, want = getattr(model, method)(X), getattr(model, method)(problem.X)
+        assert not touched
+        assert isinstance(lazily, da.Array)
+        assert lazily.chunks[0] == X.chunks[0]
+        assert (lazily.shape, lazily.dtype) == (want.shape, want.dtype)
+        assert (lazily._meta.ndim, lazily._meta.dtype) == (want.ndim, want.dtype)
+        np.testing.assert_allclose(lazily.compute(), want, rtol=1e-13)
+        touched.clear()
+    before = model.predict(X)
+    model.set_params(alpha=1e6).fit(*problem)  # does not change what was asked before
+    after = model.predict(X)
+    assert (before != after).any().compute()
+    with pytest.raises(NotFittedError):
+        SoftmaxClassifier().predict(X)
+
+
+def test_warm_start_begins_where_the_last_fit_ended():
+    problem = lazy(PROBLEMS["iris"])
+    model = SoftmaxClassifier(warm_start=True).fit(*problem)
+    first = model.n_iter_
+    assert model.fit(*problem).n_iter_ < first / 2
+
+
+# What is sent around ------------------------------------------------------------------
+
+
+def test_answers_do_not_grow_with_the_rows(loss, monkeypatch):
+    answers, passes = {}, []
+    computed, total = _distributed._computed, DistributedData.total
+
+    def spy(wanted, blocks):
+        answer = computed(wanted, blocks)
+        if passes:
+            answers[passes[-1]] = max(
+                len(pickle.dumps(answer)), answers.get(passes[-1], 0)
+            )
+        return answer
+
+    monkeypatch.setattr(_distributed, "_computed", spy)
+    monkeypatch.setattr(
+        DistributedData,
+        "total",
+        lambda self, visit, *args: (
+            passes.append(visit.__name__) or total(self, visit, *args)
+        ),
+    )
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(4000, 5)), rng.integers(3, size=4000)
+    classifier(loss, alpha=1e-2).fit(da.from_array(X, (1000, 5)), y)
+    d1, k = 6, 3
+    assert {"evaluate"} < set(answers)
+    slack = 1000  # of bytes, around the numbers
+    assert answers["evaluate"] < 8 * d1 * k + slack
+    assert max(answers.values()) < 8 * (d1 * k) ** 2 + slack
+
+
+# Errors -------------------------------------------------------------------------------
+
+
+def broken(change):
+    """Iris in blocks of 40 rows, as a frame, the fourth of them changed."""
+    X, y, _ = PROBLEMS["iris"]
+    blocks = [dask.delayed(X[i : i + 40]) for i in range(0, 150, 40)]
+    blocks[3] = dask.delayed(change)(blocks[3])
+    shapes = [(40, 4), (40, 4), (40, 4), (30, 4)]
+    arrays = [
+        da.from_delayed(block, shape, float)
+        for block, shape in zip(blocks, shapes, strict=True)
+    ]
+    return da.concatenate(arrays), y
+
+
+class OwnError(Exception):
+    """A user's error with arguments of its own."""
+
+    def __init__(self, code, path):
+        super().__init__(code, path)
+
+
+def raise_own_error(x):
+    raise OwnError(3, "file")
+
+
+def read_nothing(x):
+    raise OSError("no such bucket")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x: x * np.nan, ValueError, "^block 3 of X: Input X contains NaN"),
+        (lambda x: x + np.inf, ValueError, "^block 3 of X: Input X contains inf"),
+        (lambda x: x + 1e101, ValueError, "^block 3 of X: X must have values up to"),
+        (lambda x: x[:, :3], ValueError, "^block 3 of X must have 4 features.* got 3"),
+        (lambda x: np.full(x.shape, "a"), ValueError, "^block 3 of X: .*'a'"),
+        (read_nothing, OSError, "^block 3 of X: no such bucket"),
+    ],
+)
+def test_an_error_says_in_which_block_it_happened(change, error, message):
+    X, y = broken(change)
+    with pytest.raises(error, match=message):
+        SoftmaxClassifier().fit(X, y)
+
+
+def test_an_error_of_the_users_own_is_raised_as_it_is_with_a_note():
+    with pytest.raises(OwnError) as caught:
+        SoftmaxClassifier().fit(*broken(raise_own_error))
+    assert caught.value.args == (3, "file")
+    assert caught.value.__notes__ == ["block 3 of X"]
+
+
+def test_a_block_that_fails_in_the_middle_of_a_fit_is_named(monkeypatch):
+    X, y, _ = lazy(PROBLEMS["iris"])
+
+    def fail(scores, y):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(
+        "sklinear._losses.CrossEntropy.conjugate", lambda *a: fail(*a[1:])
+    )
+    with pytest.raises(MemoryError, match=r"block \d of X: no room"):
+        SoftmaxClassifier().fit(X, y)
+
+
+def test_labels_and_weights_are_checked_block_by_block():
+    X, y, _ = lazy(PROBLEMS["iris"])
+    model = SoftmaxClassifier()
+    weights = np.ones(150)
+    weights[50] = -1
+    with pytest.raises(ValueError, match=r"block 1 of sample_weight: .* must be >= 0"):
+        model.fit(X, y, weights)
+    with pytest.raises(ValueError, match="must be > 0 for some row"):
+        model.fit(X, y, np.zeros(150))
+    with pytest.raises(ValueError, match="X and y must have as many rows, got 150 and"):
+        model.fit(X, y[:-1])
+    with pytest.raises(ValueError, match=r"block \d of y: .*continuous"):
+        model.fit(X, y + 0.5)
+    with pytest.raises(ValueError, match=r"block \d of y: Input y contains NaN"):
+        model.fit(X, y * np.nan)
+    with pytest.raises(ValueError, match=r"at least 2 classes .* got 1 class"):
+        model.fit(X, 0 * y)
+    with pytest.raises(ValueError, match="two dimensions"):
+        model.fit(X[:, 0], y)
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        model.fit(X[:0], y[:0])
+    with pytest.raises(ValueError, match="features"):
+        model.fit(X, y).predict(X[:, :3])
+
+
+def test_solvers_that_need_all_rows_in_one_place_say_so():
+    X, y, _ = lazy(PROBLEMS["iris"])
+    for solver in ("sgd", "dual"):
+        with pytest.raises(ValueError, match=f"for Dask collections, got '{solver}'"):
+            SoftmaxClassifier(solver=solver).fit(X, y)
+    with pytest.raises(ValueError, match="partial_fit needs rows in memory"):
+        SoftmaxClassifier().partial_fit(X, y, classes=[0, 1, 2])
+
+
+def test_threads(loss):
+    problem = PROBLEMS["wine"]
+    with dask.config.set(scheduler="threads", num_workers=2):
+        model = classifier(loss, alpha=1e-2).fit(*lazy(problem, (20, -1)))
+    assert_same_fit(model, classifier(loss, alpha=1e-2).fit(*problem), problem)
+
+
+# A cluster of two processes -----------------------------------------------------------
+
+cluster = pytest.mark.xdist_group("cluster")  # one is enough
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Of two worker processes of one thread each."""
+    with (
+        dask.config.set({"distributed.logging.distributed": "critical"}),
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as workers,
+        Client(workers, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def on_cluster(client):
+    """The cluster is what Dask computes with."""
+    with dask.config.set(scheduler=client):
+        yield client
+
+
+def remembered(client):
+    """How many tasks the scheduler knows."""
+    return client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+
+
+def wait_until(condition):
+    """Or fail."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@cluster
+def test_a_cluster_fits_as_one_process_does(loss, on_cluster):
+    for name in ("weighted", "iris"):
+        problem = PROBLEMS[name]
+        model = classifier(loss).fit(*lazy(problem, (20, -1)))
+        assert_same_fit(model, classifier(loss).fit(*problem), problem)
+    wait_until(lambda: remembered(on_cluster) == 0)  # nothing is left behind
+
+
+@cluster
+def test_a_cluster_names_the_block_that_fails(on_cluster):
+    with pytest.raises(OSError, match="block 3 of X: no such bucket"):
+        SoftmaxClassifier().fit(*broken(read_nothing))
+    with pytest.raises(ValueError, match="block 3 of X: Input X contains NaN"):
+        SoftmaxClassifier().fit(*broken(lambda x: x * np.nan))
+
+
+def in_the_middle(monkeypatch, act, passes=10):
+    """Do something once, after so many passes over the data."""
+    total, done = DistributedData.total, []
+
+    def counted(self, visit, *args):
+        done.append(visit)
+        if len(done) == passes:
+            act()
+        return total(self, visit, *args)
+
+    monkeypatch.setattr(DistributedData, "total", counted)
+    return done
+
+
+@cluster
+def test_a_worker_that_is_killed_does_not_change_the_result(on_cluster, monkeypatch):
+    X, y, _ = lazy(PROBLEMS["iris"], (20, -1))
+    X, y = dask.persist(X, y)
+    want = SoftmaxClassifier().fit(X, y)
+    victim = next(iter(on_cluster.run(os.getpid).values()))
+    done = in_the_middle(monkeypatch, lambda: os.kill(victim, signal.SIGKILL))
+    model = SoftmaxClassifier().fit(X, y)
+    assert len(done) > 10
+    np.testing.assert_array_equal(model.coef_, want.coef_)
+    assert model.dual_gap_ == want.dual_gap_
+    wait_until(lambda: len(on_cluster.nthreads()) == 2)  # there is a new one
+    assert victim not in on_cluster.run(os.getpid).values()
+
+
+@cluster
+def test_an_interrupted_fit_leaves_the_cluster_usable(on_cluster, monkeypatch):
+    problem = lazy(PROBLEMS["iris"], (20, -1))
+    soon = threading.Timer(0.02, _thread.interrupt_main)
+    in_the_middle(monkeypatch, soon.start)
+    with pytest.raises(KeyboardInterrupt):
+        SoftmaxClassifier(tol=1e-30, max_iter=10**6).fit(*problem)
+    monkeypatch.undo()
+    wait_until(lambda: remembered(on_cluster) == 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert SoftmaxClassifier().fit(*problem).dual_gap_ <= 1e-4
