@@ -16,13 +16,21 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
-    check_array,
-    column_or_1d,
     validate_data,
 )
 
 from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
 from sklinear._certificate import certificate
+from sklinear._checks import (
+    KEPT,
+    LARGEST,
+    check_block,
+    check_block_weights,
+    check_sign,
+    check_size,
+    loaded,
+    size,
+)
 from sklinear._data import Data, computing_dtype
 from sklinear._distributed import Blocks, is_dask, without_rows
 from sklinear._losses import Loss
@@ -32,11 +40,8 @@ from sklinear._solvers import SOLVERS, Options, Reporter, Solution, choose
 from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
 
-LARGEST = 1e100  # value of X: products of a few stay finite in float64
 NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
 STREAMING = {"auto", "lbfgs", "newton"}  # solvers that need no row twice in a visit
-KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converted
-KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
 
 
 class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
@@ -291,15 +296,15 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             X, y = validate_data(
                 self, X, y, accept_sparse="csr", dtype=KEPT, reset=reset
             )
-            _check_size(X)
+            check_size(X)
         check_classification_targets(y)
         return X, y
 
     def _check_mapped(self, rows: np.ndarray) -> None:
         """What is asked of X, asked of some of its rows."""
-        if not _size(rows) <= LARGEST:
+        if not size(rows) <= LARGEST:
             self._check_finite(rows)
-            _check_size(rows)
+            check_size(rows)
 
     def _distributed_data(
         self, X: Any, y: Any, sample_weight: Any
@@ -311,8 +316,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 f"{self.solver!r}, which needs all rows in one place."
             )
         validate_data(self, without_rows(X), skip_check_array=True)
-        check = partial(_check_block, name=type(self).__name__)
-        blocks = Blocks(X, y, sample_weight, check, _check_block_weights)
+        check = partial(check_block, name=type(self).__name__)
+        blocks = Blocks(X, y, sample_weight, check, check_block_weights)
         if not len(blocks.labels):
             raise ValueError(NO_WEIGHT)
         classes, each = blocks.labels, np.ones(len(blocks.labels))
@@ -327,7 +332,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     def _sample_weights(self, X: Any, sample_weight: Any) -> np.ndarray:
         """Non-negative weights (n,), float64, at least one of them positive."""
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        _check_sign(weights)
+        check_sign(weights)
         if weights.max() == 0:
             raise ValueError(NO_WEIGHT)
         return weights
@@ -350,8 +355,9 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         labels[~counted] = 0
         weights = weights / weights.max()
         if self.class_weight == "balanced":
-            weights = weights / np.bincount(labels, weights)[labels]
-        return classes, labels, weights / weights.sum()
+            weights /= np.bincount(labels, weights)[labels]
+        weights /= weights.sum()
+        return classes, labels, weights
 
     def _check_classes(self, classes: np.ndarray) -> None:
         """There must be something to tell apart."""
@@ -405,67 +411,4 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             f"{self.max_iter}): {state}; {remedy}.",
             ConvergenceWarning,
             stacklevel=3,
-        )
-
-
-def loaded(X: Any, n_classes: int) -> Any:
-    """X, in memory if it was mapped and is small."""
-    if not (isinstance(X, Mapped) and X.is_small(n_classes)):
-        return X
-    return X.read(slice(None), X.dtype if X.dtype in KEPT else np.float64)
-
-
-def _size(X: Any) -> float:
-    """Largest absolute value of floats, maybe nan; of integers none is too large."""
-    some = X.dtype.kind == "f" and X.shape[0]
-    return max(float(X.max()), -float(X.min())) if some else 0.0
-
-
-def _check_size(X: Any) -> None:
-    """Products of a few values of X must be finite."""
-    largest = _size(X)
-    if largest > LARGEST:
-        raise ValueError(
-            f"X must have values up to {LARGEST:g}, lest their squares overflow, "
-            f"got one of size {largest:g}: scale it down."
-        )
-
-
-def _check_block(X: Any, name: str) -> Any:
-    """Some rows of X for an estimator of this name; there may be none."""
-    X = check_array(
-        X,
-        accept_sparse="csr",
-        dtype=KEPT,
-        ensure_min_samples=0,
-        estimator=name,
-        input_name="X",
-    )
-    _check_size(X)
-    return X
-
-
-def _check_block_weights(sample_weight: Any, n: int) -> np.ndarray:
-    """Weights (n,) of some rows, float64 and >= 0; there all may be 0."""
-    if sample_weight is None:
-        return np.ones(n)
-    if isinstance(sample_weight, Real):
-        sample_weight = np.full(n, sample_weight)
-    weights = check_array(
-        column_or_1d(sample_weight),
-        ensure_2d=False,
-        dtype=np.float64,
-        ensure_min_samples=0,
-        input_name="sample_weight",
-    )
-    _check_sign(weights)
-    return weights
-
-
-def _check_sign(weights: np.ndarray) -> None:
-    """No weight may be negative."""
-    if weights.min() < 0:
-        raise ValueError(
-            "sample_weight must be >= 0. Negative values in data passed to "
-            f"`sample_weight`, the least is {weights.min()}."
         )

@@ -19,7 +19,7 @@ BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
 FEWEST_ROWS, FEWEST_CAST_ROWS = 256, 32
 # Of a mapped X's excerpt: bytes of it and of its scores, its part of the rows, and runs
 # of adjacent rows that it is made of, fewer where each takes a look at every column.
-EXCERPT, PART, RUNS, RUNS_BY_COLUMNS = 2**27, 8, 1024, 64
+EXCERPT, PART, RUNS, RUNS_BY_COLUMNS = 2**26, 8, 1024, 64
 
 Sums = TypeVar("Sums")
 

@@ -26,9 +26,10 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from sklinear._alphas import automatic_alphas, positive
-from sklinear._base import LinearClassifier, loaded
+from sklinear._base import LinearClassifier
 from sklinear._callbacks import CallbackSupportMixin, subtask, with_callbacks
 from sklinear._cells import Cell, Evaluation, Search, Task, distinct, evaluate
+from sklinear._checks import loaded
 from sklinear._data import Data
 from sklinear._folds import Group, grouped, shares
 from sklinear._predictor import LinearPredictor, refitted

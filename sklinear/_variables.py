@@ -118,11 +118,13 @@ def first_moments(
     data: Data, curvature: float | np.ndarray = 1.0
 ) -> tuple[float, np.ndarray]:
     """Sum of the weights times curvature (n,), and of the rows so weighted, (d,)."""
-    curvatures = data.weights * curvature
-    sums = np.zeros(data.shape[1])
+    each = np.broadcast_to(curvature, data.weights.shape)
+    sums, total = np.zeros(data.shape[1]), 0.0
     for block in data:
-        sums += block.X.T @ curvatures[block.rows]
-    return float(curvatures.sum()), sums
+        curvatures = block.weights * each[block.rows]
+        sums += block.X.T @ curvatures
+        total += float(curvatures.sum())
+    return total, sums
 
 
 def _second_moments(

@@ -27,6 +27,7 @@ ORDER = [
     "reference",
     "_threads",
     "_mapped",
+    "_checks",
     "_data",
     "_variables",
     "_objective",

@@ -1,0 +1,78 @@
+"""What is asked of samples and weights, of all of them or of some rows."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array, column_or_1d
+
+from sklinear._mapped import Mapped
+
+LARGEST = 1e100  # value of X: products of a few stay finite in float64
+KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converted
+KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
+
+
+def loaded(X: Any, n_classes: int) -> Any:
+    """X, in memory if it was mapped and is small."""
+    if not (isinstance(X, Mapped) and X.is_small(n_classes)):
+        return X
+    return X.read(slice(None), X.dtype if X.dtype in KEPT else np.float64)
+
+
+def size(X: Any) -> float:
+    """Largest absolute value of floats, maybe nan; of integers none is too large."""
+    some = X.dtype.kind == "f" and X.shape[0]
+    return max(float(X.max()), -float(X.min())) if some else 0.0
+
+
+def check_size(X: Any) -> None:
+    """Products of a few values of X must be finite."""
+    largest = size(X)
+    if largest > LARGEST:
+        raise ValueError(
+            f"X must have values up to {LARGEST:g}, lest their squares overflow, "
+            f"got one of size {largest:g}: scale it down."
+        )
+
+
+def check_block(X: Any, name: str) -> Any:
+    """Some rows of X for an estimator of this name; there may be none."""
+    X = check_array(
+        X,
+        accept_sparse="csr",
+        dtype=KEPT,
+        ensure_min_samples=0,
+        estimator=name,
+        input_name="X",
+    )
+    check_size(X)
+    return X
+
+
+def check_block_weights(sample_weight: Any, n: int) -> np.ndarray:
+    """Weights (n,) of some rows, float64 and >= 0; there all may be 0."""
+    if sample_weight is None:
+        return np.ones(n)
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n, sample_weight)
+    weights = check_array(
+        column_or_1d(sample_weight),
+        ensure_2d=False,
+        dtype=np.float64,
+        ensure_min_samples=0,
+        input_name="sample_weight",
+    )
+    check_sign(weights)
+    return weights
+
+
+def check_sign(weights: np.ndarray) -> None:
+    """No weight may be negative."""
+    if weights.min() < 0:
+        raise ValueError(
+            "sample_weight must be >= 0. Negative values in data passed to "
+            f"`sample_weight`, the least is {weights.min()}."
+        )
