@@ -30,7 +30,6 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklinear._cells
 from sklinear import (
@@ -107,23 +106,6 @@ def assert_same_search(found, peer, atol=0.0):
         assert found.best_score_ == pytest.approx(
             peer.best_score_, abs=atol, nan_ok=True
         )
-
-
-# scikit-learn's own checks ------------------------------------------------------------
-
-
-# Two folds, since some of its sets have but three rows of a class. These alphas, since
-# "balanced" is balanced in each fold, so that a wide grid may choose another cell than
-# with the weights of the whole, which one check takes for the same.
-@parametrize_with_checks(
-    [
-        LinearSVMClassifierCV(cv=2, alphas=[1e-1, 1e-2]),
-        SoftmaxClassifierCV(cv=2, alphas=[1e-1, 1e-2]),
-    ]
-)
-@pytest.mark.filterwarnings("ignore")
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
 
 
 # Equal to GridSearchCV ----------------------------------------------------------------
