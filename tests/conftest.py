@@ -37,6 +37,16 @@ if importlib.util.find_spec("numba"):
 TIGHT = {"alpha": 1e-2, "tol": 1e-10}
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Neighbours share cached models: they go to one worker, if only -n was given."""
+    if config.getvalue("dist") != "load":
+        return None
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
 class Problem(NamedTuple):
     """Data to fit; ``sample_weight`` is None where all rows count alike."""
 
