@@ -179,7 +179,12 @@ def test_links_of_the_readme_lead_somewhere():
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
-EXAMPLES = ["plot_hinge_vs_softmax", "plot_loops_to_blas", "plot_tune_digits"]
+EXAMPLES = [
+    "plot_dask",
+    "plot_hinge_vs_softmax",
+    "plot_loops_to_blas",
+    "plot_tune_digits",
+]
 
 
 def test_no_example_is_left_out():
