@@ -182,6 +182,7 @@ def test_links_of_the_readme_lead_somewhere():
 
 
 EXAMPLES = [
+    "plot_dask",
     "plot_hinge_vs_softmax",
     "plot_loops_to_blas",
     "plot_memory_map",
