@@ -6,7 +6,8 @@ Learning from a stream of text
 Here the pieces are sentences: the documentation of functions in NumPy, SciPy and
 scikit-learn, as it is installed. Which of the three does a sentence come from? Every
 piece is predicted *before* it is learnt (progressive validation), so that each row
-tests a model that has never seen it, and nothing has to be set aside.
+tests a model that has never seen it, and nothing has to be set aside. Files come one
+after the other, so that the stream drifts from topic to topic.
 """
 
 # %%

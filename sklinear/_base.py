@@ -97,7 +97,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         X : {array-like, sparse matrix, Dask} of shape (n_samples, n_features)
             Samples. float32, float64, integers and booleans are taken as they are,
             dense or CSR; dense integers are computed with in float64, a block of rows
-            at a time. Anything else is converted once. Dask arrays (of dense or CSR
+            at a time. Anything else is converted once. A ``numpy.memmap``, of any real
+            dtype and of any size, is read a block at a time; solvers "dual" and "sgd"
+            keep a number for each row and class, and read rows in random order, which
+            only suits files that fit into memory. Dask arrays (of dense or CSR
             blocks) and data frames stay where they are: solvers "auto", "lbfgs" and
             "newton" send params to the blocks and add up what these answer.
         y : {array-like, Dask} of shape (n_samples,)
@@ -188,6 +191,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> LinearClassifier:
         """Learn from more rows: one pass of mini-batch SGD, whatever ``solver`` is.
+
+        For streams: pieces of hundreds of rows or more, each seen once, of which only
+        the coefficients and a few moments are kept. Rows are learnt in their order, so
+        that they should come mixed; steps get shorter as more rows have gone by.
 
         Parameters
         ----------
