@@ -225,6 +225,7 @@ class _Scorer:
         coef, intercept = rows_of(solution.coef, solution.intercept, self.dtype)
         model = copy.copy(self.search.template)
         model.coef_, model.intercept_ = coef, intercept
+        model.classes_ = self.group.classes
         scores = model._decide(self.X)
         if self.search.quick == "accuracy":
             labels = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)

@@ -47,7 +47,10 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
             Scores, in a lazy Dask array where X is Dask's; for two classes the second's
             less the first's.
         """
-        X = self._validate_samples(X)
+        return self._decide(self._validate_samples(X))
+
+    def _decide(self, X: Any) -> np.ndarray:
+        """Scores (n, k), or (n,) for two classes, of samples that were validated."""
         whole = issparse(X) or X.dtype == np.result_type(X.dtype, self.coef_.dtype)
         if isinstance(X, Mapped) or not whole:
             scores = self._each(X, self._scores)

@@ -40,8 +40,9 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     losses : array-like of str, default=("hinge", "squared_hinge")
         Losses to try.
     cv : int, cross-validation generator or iterable, default=None
-        The folds, as everywhere in scikit-learn; None is 5, stratified. A splitter that
-        needs ``groups`` gets them from ``fit(X, y, groups=groups)``.
+        The folds, as everywhere in scikit-learn; None is 5, stratified, or fewer where
+        no class has 5 rows. A splitter that needs ``groups`` gets them from
+        ``fit(X, y, groups=groups)``.
     scoring : str, callable, list, tuple, dict or None, default=None
         What is scored on the held-out rows, as in GridSearchCV, several at once too.
         None is accuracy.
@@ -54,7 +55,8 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
-        Weights of the classes; "balanced" by those of each fold.
+        Weights of the classes; "balanced" by all samples, in the folds as in the refit
+        (as LogisticRegressionCV does; GridSearchCV balances each fold by itself).
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         As in :class:`LinearSVMClassifier`.
     tol : float, default=1e-4
@@ -211,8 +213,9 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
         not depend on the scale of the weights, follows a common scale of the features,
         and has three digits.
     cv : int, cross-validation generator or iterable, default=None
-        The folds, as everywhere in scikit-learn; None is 5, stratified. A splitter that
-        needs ``groups`` gets them from ``fit(X, y, groups=groups)``.
+        The folds, as everywhere in scikit-learn; None is 5, stratified, or fewer where
+        no class has 5 rows. A splitter that needs ``groups`` gets them from
+        ``fit(X, y, groups=groups)``.
     scoring : str, callable, list, tuple, dict or None, default=None
         What is scored on the held-out rows, as in GridSearchCV, several at once too.
         None is log loss, "neg_log_loss".
@@ -225,7 +228,8 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
-        Weights of the classes; "balanced" by those of each fold.
+        Weights of the classes; "balanced" by all samples, in the folds as in the refit
+        (as LogisticRegressionCV does; GridSearchCV balances each fold by itself).
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         As in :class:`SoftmaxClassifier`.
     tol : float, default=1e-4

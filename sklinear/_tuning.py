@@ -174,9 +174,14 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         notes = without_weights(self, scorer, params)
         split_params, score_params = route(self, scorer, params)
         given_y = given_y if hasattr(given_y, "iloc") else y
-        cv = check_cv(self.cv, given_y, classifier=True)
+        cv = self.cv
+        if self.cv is None:
+            cv = max(min(5, int(np.unique(y, return_counts=True)[1].max())), 2)
+        cv = check_cv(cv, given_y, classifier=True)
         splits = list(cv.split(given, given_y, **split_params))
-        groups, failures = grouped(y, weights, splits, self._labels_and_weights)
+        # classes weigh in the folds what they weigh in the refit
+        plain = self._plain().set_params(class_weight=None)
+        groups, failures = grouped(y, total, splits, plain._labels_and_weights)
         search = Search(
             X=X,
             given=given if hasattr(given, "columns") else None,
