@@ -117,15 +117,15 @@ def _path(
         if not alone:
             alone = descent.run(alpha, options.tol / 2).mean() < 0.5
         for fold, objective in enumerate(objectives):
-            params = descent.params[:, fold]
-            if alone:
+            params, found = descent.params[:, fold], None
+            if not alone:
+                objective = objective.replace(alpha=alpha)
+                found = _finished(objective, params, descent.inverse, options)
+            if found is None or not found.converged:
                 solve = SOLVERS[choose(parts[fold], loss, alpha)]
                 start = objective.split(params)
                 own = options._replace(rng=deepcopy(options.rng))
                 found = solve(parts[fold], loss, alpha, fit_intercept, start, own)
-            else:
-                objective = objective.replace(alpha=alpha)
-                found = _finished(objective, params, descent.inverse, options)
             descent.params[:, fold] = objective.join(found.coef, found.intercept)
             coef, intercept = widen(found.coef, found.intercept)
             yield place, fold, replace(found, coef=coef, intercept=intercept)
