@@ -95,6 +95,9 @@ class Data:
         """
         return visit(self, *args)
 
+    def close(self) -> None:
+        """The rows are no longer needed."""
+
     @cached_property
     def _views(self) -> list[tuple[Any, slice]]:
         n, d = self.X.shape
