@@ -136,7 +136,7 @@ def peak(function):
 def test_a_fit_of_integers_copies_no_large_part_of_them(
     loss, solver, shape, block, monkeypatch
 ):
-    for module in ("_data", "_predictor", "_certificate"):
+    for module in ("_data", "_predictor"):
         monkeypatch.setattr(f"sklinear.{module}.BLOCK_VALUES", block)
     samples, labels = images(*shape)
     model = classifier(loss, solver=solver, alpha=1e3, tol=0.5, random_state=0)

@@ -19,12 +19,13 @@ from sklinear._objective import Objective
 from sklinear._solvers import SOLVERS, choose
 from sklinear._solvers._batch import Batch, Descent
 from sklinear._solvers._curvature import Preconditioner
-from sklinear._solvers._frame import certify, concluded, from_priors
+from sklinear._solvers._frame import Start, certify, concluded, from_priors
 from sklinear._solvers._newton import refine
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import LARGEST_FACTOR, choose_variables
 
+NEAR = 100  # times tol: a gap that a fit from elsewhere may well close
 Problem = tuple[Loss, float]  # with delta = 1, and its alpha
 
 
@@ -79,10 +80,27 @@ def _cells(
         start = np.zeros((d, k)), np.zeros(k)
         for place, alpha in enumerate(alphas):
             name = choose(part, loss, alpha) if solver == "auto" else solver
-            own = options._replace(rng=deepcopy(options.rng))
-            found = SOLVERS[name](part, loss, alpha, fit_intercept, start, own)
+            found = _solved(name, part, loss, alpha, fit_intercept, start, options)
             start = found.coef, found.intercept
             yield place, fold, found
+
+
+def _solved(
+    name: str,
+    data: Data,
+    loss: Loss,
+    alpha: float,
+    fit_intercept: bool,
+    start: Start,
+    options: Options,
+) -> Solution:
+    """A solver's answer from a start; from none where rounding ends that too early."""
+    for W, b in (start, (np.zeros_like(start[0]), np.zeros_like(start[1]))):
+        own = options._replace(rng=deepcopy(options.rng))
+        found = SOLVERS[name](data, loss, alpha, fit_intercept, (W, b), own)
+        if found.converged or not found.gap <= NEAR * options.tol:
+            break
+    return found
 
 
 def _path(
@@ -122,10 +140,9 @@ def _path(
                 objective = objective.replace(alpha=alpha)
                 found = _finished(objective, params, descent.inverse, options)
             if found is None or not found.converged:
-                solve = SOLVERS[choose(parts[fold], loss, alpha)]
-                start = objective.split(params)
-                own = options._replace(rng=deepcopy(options.rng))
-                found = solve(parts[fold], loss, alpha, fit_intercept, start, own)
+                part, start = parts[fold], objective.split(params)
+                name = choose(part, loss, alpha)
+                found = _solved(name, part, loss, alpha, fit_intercept, start, options)
             descent.params[:, fold] = objective.join(found.coef, found.intercept)
             coef, intercept = widen(found.coef, found.intercept)
             yield place, fold, replace(found, coef=coef, intercept=intercept)
