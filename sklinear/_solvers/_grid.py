@@ -77,6 +77,9 @@ def _cells(
     d, k = data.X.shape[1], data.n_classes
     for fold, weights in enumerate(folds):
         part = Data(data.X, data.y, weights, k, data.dtype, data.tally)
+        rows = np.flatnonzero(weights)
+        if not data.streamed and len(rows) < len(weights):
+            part = data.sample(rows, weights[rows])  # less than one X
         start = np.zeros((d, k)), np.zeros(k)
         for place, alpha in enumerate(alphas):
             name = choose(part, loss, alpha) if solver == "auto" else solver
