@@ -20,7 +20,7 @@ SMALL = 2**25  # bytes of X, and of its scores, up to which it is read once and 
 SPAN = 2**25  # bytes of the file that are mapped at a time
 COLUMNS = 2**25  # bytes of rows that are read at once where columns are contiguous
 AHEAD = 2  # parts that are read while one is worked with
-RUN = 2**16  # bytes around a byte that is looked at which the system may map as well
+RUN = 2**21  # bytes around a byte that is looked at which the system may map as well
 SHARED = ("r", "r+", "w+")  # modes whose pages hold nothing that the file has not
 
 
@@ -134,9 +134,10 @@ class Mapped:
                     reading.cancel()
 
     def _release(self, view: np.ndarray) -> None:
-        """Give the pages of a view back: they stay in the file."""
+        """Give the pages of a view and around it back: they stay in the file."""
         if self._releases and view.size:
             low, high = byte_bounds(view)
-            low -= self._address
+            low = max(low - self._address - RUN, 0)
             start = low - low % mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_DONTNEED, start, high - self._address - start)
+            end = min(high - self._address + RUN, len(self._map))
+            self._map.madvise(mmap.MADV_DONTNEED, start, end - start)
