@@ -78,7 +78,10 @@ class Variables:
         if self.factor.ndim == 1:
             used = self.factor[:, None] > 0
             return np.divide(W, self.factor[:, None], out=np.zeros_like(W), where=used)
-        return scipy.linalg.solve(self.factor, W)
+        sizes = np.abs(self.factor).max(
+            axis=1, keepdims=True
+        )  # of the features' scales
+        return scipy.linalg.solve(self.factor / sizes, W / sizes)
 
 
 def choose_variables(

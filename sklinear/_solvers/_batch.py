@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklinear._data import BLOCK_SCORES, FEWEST_ROWS, Data
+from sklinear._data import BLOCK_SCORES, BLOCK_VALUES, FEWEST_ROWS, Data
 from sklinear._losses import Loss
 from sklinear._solvers._curvature import FEWEST_ROWS as FEWEST_SAMPLED
 from sklinear._solvers._curvature import ROWS_A_BLOCK, chances, inverse_of
@@ -65,17 +65,17 @@ class Batch:
 
     def _cuts(self) -> list[slice]:
         """Rows of blocks whose scores fit the cache."""
-        n = len(self.data.y)
-        step = max(FEWEST_ROWS, BLOCK_SCORES // self.data.n_classes)
+        n, d = self.data.X.shape
+        step = min(BLOCK_SCORES // self.data.n_classes, BLOCK_VALUES // d)
+        step = max(FEWEST_ROWS, step)
         return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
     def _features(self, X: np.ndarray) -> np.ndarray:
         """Centred and scaled rows, and ones for the intercept, float32."""
         d = X.shape[1]
-        Z = np.empty((len(X), self.shape[0]), np.float32)
-        np.subtract(X, self.variables.mean, out=Z[:, :d], casting="same_kind")
-        Z[:, :d] *= self.variables.factor.astype(np.float32)
-        Z[:, d:] = 1
+        Z = np.ones((len(X), self.shape[0]), np.float32)
+        centred = X - self.variables.mean
+        Z[:, :d] = np.multiply(centred, self.variables.factor, out=centred)
         return Z
 
     def __iter__(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:

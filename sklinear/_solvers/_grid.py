@@ -18,7 +18,11 @@ from sklinear._losses import Hinge, Loss
 from sklinear._objective import Objective
 from sklinear._solvers import SOLVERS, choose
 from sklinear._solvers._batch import Batch, Descent
-from sklinear._solvers._curvature import Preconditioner
+from sklinear._solvers._curvature import (
+    LARGEST_BLOCK,
+    LARGEST_BLOCKS,
+    Preconditioner,
+)
 from sklinear._solvers._frame import Start, certify, concluded, from_priors
 from sklinear._solvers._newton import refine
 from sklinear._solvers._rows import RowSpace
@@ -60,8 +64,10 @@ def _together(data: Data, loss: Loss, alphas: list[float], solver: str) -> bool:
 
     The hinge, which is not smooth, and sparse rows are quicker one by one.
     """
+    size = min(data.shape) + 1  # of a class's block of the preconditioner
+    few = size <= LARGEST_BLOCK and data.n_classes * size**2 <= LARGEST_BLOCKS
     plain = not (data.sparse or data.streamed or isinstance(loss, Hinge))
-    return solver == "auto" and plain and alphas[-1] > 0
+    return solver == "auto" and plain and few and alphas[-1] > 0
 
 
 def _cells(
@@ -127,7 +133,8 @@ def _path(
         space = RowSpace.of(mean, fit_intercept)
         mean, widen = space.data, space.widen
     parts = [Data(mean.X, data.y, fold, k, mean.dtype, mean.tally) for fold in folds]
-    variables = choose_variables(mean, 0.0, loss.curvature, fit_intercept, True)
+    curvature, weakest = loss.curvature, alphas[-1]
+    variables = choose_variables(mean, weakest, curvature, fit_intercept, True)
     batch = Batch(mean, loss, weights, fit_intercept, variables)
     objectives = [
         Objective(p, loss, alphas[0], fit_intercept, variables) for p in parts

@@ -1,0 +1,119 @@
+"""All cells of a grid at once: each is the fit that it would be alone."""
+
+import numpy as np
+import pytest
+
+from sklinear import LinearSVMClassifier, SoftmaxClassifier
+from sklinear._data import Data
+from sklinear._losses import CrossEntropy, SquaredHinge
+from sklinear._solvers import Options, Reporter, _grid
+from sklinear._solvers._grid import solve_grid
+
+MODELS = {"softmax": SoftmaxClassifier(), "svm": LinearSVMClassifier()}
+LOSSES = {"softmax": CrossEntropy(), "svm": SquaredHinge()}
+ALPHAS = (1e-4, 1e-1, 1e-2)
+TOL = 1e-9  # of the objective
+
+
+def samples(n=120, d=6, k=3, seed=0):
+    """Classes that overlap, (n, d) and labels."""
+    rng = np.random.RandomState(seed)
+    y = rng.permutation(np.arange(n) % k)
+    return rng.standard_normal((n, d)) + rng.standard_normal((k, d))[y], y
+
+
+def cells(kind, X, y, fit_intercept=True, alphas=ALPHAS, tol=TOL):
+    """Solutions by problem and fold, and the folds' weights."""
+    rng = np.random.RandomState(1)
+    folds = [(np.arange(len(y)) % 3 != f) * rng.uniform(1, 2, len(y)) for f in range(3)]
+    folds = [fold / fold.sum() for fold in folds]
+    options = Options(tol, 1000, 256, "auto", np.random.RandomState(0), Reporter())
+    data = Data(X, y, np.full(len(y), 1 / len(y)), y.max() + 1)
+    problems = [(LOSSES[kind], alpha) for alpha in alphas]
+    found = solve_grid(data, problems, folds, fit_intercept, "auto", options)
+    return {(p, f): solution for p, f, solution in found}, folds
+
+
+def check(kind, X, y, fit_intercept=True, alphas=ALPHAS, tol=TOL):
+    """Objectives and coefficients are those of plain fits, and proven."""
+    found, folds = cells(kind, X, y, fit_intercept, alphas, tol)
+    assert sorted(found) == [(p, f) for p in range(len(alphas)) for f in range(3)]
+    for (p, f), solution in found.items():
+        model = MODELS[kind].set_params(
+            alpha=alphas[p], tol=tol, fit_intercept=fit_intercept
+        )
+        model.fit(X, y, sample_weight=folds[f])
+        assert solution.converged
+        assert solution.gap <= tol
+        value = model.loss_curve_[-1]
+        assert solution.value == pytest.approx(value, rel=2 * tol)
+        W = solution.coef.T
+        if len(model.classes_) == 2:
+            W = W[1:] - W[:1]
+        scale = np.abs(model.coef_).max()
+        far = 2 * np.sqrt(tol * value / alphas[p])  # two fits, each in its own ball
+        np.testing.assert_allclose(W, model.coef_, atol=2 * far + 1e-9 * scale)
+
+
+@pytest.fixture(params=["softmax", "svm"])
+def kind(request):
+    return request.param
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_cells_are_the_fits_that_they_would_be_alone(kind, fit_intercept):
+    check(kind, *samples(), fit_intercept)
+
+
+def test_two_classes(kind):
+    check(kind, *samples(k=2))
+
+
+def test_fewer_rows_than_features(kind):
+    check(kind, *samples(n=30, d=50))
+
+
+def test_separable_classes_go_on_alone(kind):
+    X, y = samples(n=60, d=20)
+    check(kind, X, y, alphas=(1e-2, 1e-6))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_scales_of_features(kind, scale):
+    X, y = samples()
+    X[:, 0] *= scale
+    X[:, 1] = 0.1  # constant, up to rounding of its mean
+    X[:, 2] += 1e4
+    # products with 1e4 in float64 leave 1e-9 unproven
+    check(kind, X, y, alphas=(1e-1, 1e-2), tol=1e-7)
+
+
+def test_a_feature_beyond_float32_stays_finite(kind):
+    X, y = samples()
+    plain, _ = cells(kind, X, y, alphas=(1e-1,))
+    X[:, 0] *= 1e40
+    found, _ = cells(kind, X, y, alphas=(1e-1,))
+    for cell, solution in found.items():
+        assert np.isfinite(solution.coef).all()
+        assert solution.value <= plain[cell].value  # as if that feature were free
+
+
+def test_dtypes(kind):
+    X, y = samples()
+    X = np.round(40 * X).astype(np.int16)
+    check(kind, X, y, alphas=(10.0, 1.0))
+
+
+def test_float32_is_the_start_and_not_the_end(kind):
+    X, y = samples()
+    found, _ = cells(kind, X.astype(np.float32), y)
+    exact, _ = cells(kind, X.astype(np.float32).astype(np.float64), y)
+    for cell, solution in found.items():
+        assert solution.gap <= TOL
+        assert solution.value == pytest.approx(exact[cell].value, rel=2 * TOL)
+
+
+def test_what_is_too_large_for_blocks_is_solved_one_by_one(kind, monkeypatch):
+    monkeypatch.setattr(_grid, "LARGEST_BLOCK", 3)
+    monkeypatch.setattr(_grid, "_path", None)
+    check(kind, *samples())
