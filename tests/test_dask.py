@@ -1,6 +1,7 @@
 """Dask arrays and data frames: the fit of the same rows in memory."""
 
 import _thread
+import gc
 import os
 import pickle
 import signal
@@ -400,6 +401,7 @@ def test_an_interrupted_fit_leaves_the_cluster_usable(on_cluster, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         SoftmaxClassifier(tol=1e-30, max_iter=10**6).fit(*problem)
     monkeypatch.undo()
+    gc.collect()  # the interrupted frames and their tracebacks hold each other
     wait_until(lambda: remembered(on_cluster) == 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
