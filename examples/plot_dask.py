@@ -55,7 +55,7 @@ def main():
     """Fit twice, compare, draw."""
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         Client(cluster),
     ):

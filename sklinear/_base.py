@@ -184,6 +184,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             exact = solution.value == 0 or alpha == 0
             self.dual_gap_ = solution.gap if exact else self._certificate.gap
             solution = replace(solution, converged=self.dual_gap_ <= self.tol)
+        data.close()
         listener.close()
         return solution, listener.stopped
 

@@ -10,7 +10,7 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklinear._base import LinearClassifier
-from sklinear._distributed import over_blocks
+from sklinear._lazy import over_blocks
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 
 

@@ -115,6 +115,9 @@ class Data:
         """
         return visit(self, *args)
 
+    def close(self) -> None:
+        """The rows are no longer needed."""
+
     @cached_property
     def _views(self) -> list[tuple[Any, slice]]:
         n, step = self.X.shape[0], self._step

@@ -8,7 +8,6 @@ Dask, so that blocks of a worker that is lost are made again.
 
 from __future__ import annotations
 
-import copy
 import functools
 import itertools
 import math
@@ -23,9 +22,7 @@ import scipy.sparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     assert_all_finite,
-    check_is_fitted,
     column_or_1d,
-    validate_data,
 )
 
 from sklinear._data import Data, Sums, Tally, computing_dtype
@@ -54,7 +51,7 @@ def without_rows(X: Any) -> Any:
 # Errors -------------------------------------------------------------------------------
 
 
-def _named(what: str, function: Callable[..., Any], *args: Any) -> Any:
+def named(what: str, function: Callable[..., Any], *args: Any) -> Any:
     """function(*args), whose error would say in what it happened."""
     try:
         return function(*args)
@@ -76,7 +73,7 @@ def _renamed(error: Exception, what: str) -> Exception:
     return error
 
 
-def _computed(wanted: Any, blocks: dict[str, Any]) -> Any:
+def computed(wanted: Any, blocks: dict[str, Any]) -> Any:
     """``wanted``, computed; an error says in which of the blocks it happened."""
     import dask
 
@@ -117,14 +114,14 @@ def _nothing(block: Any) -> None:
 # Blocks -------------------------------------------------------------------------------
 
 
-def _row_blocks(X: Any) -> list[Any]:
+def row_blocks(X: Any) -> list[Any]:
     """Each row block as something delayed; columns in one piece."""
     if hasattr(X, "numblocks") and X.ndim == 2 and X.numblocks[1] > 1:
         X = X.rechunk({1: -1})
     return np.ravel(X.to_delayed()).tolist()
 
 
-def _lengths(X: Any, blocks: list[Any], name: str) -> list[int]:
+def lengths_of(X: Any, blocks: list[Any], name: str) -> list[int]:
     """Rows of each block, counted where Dask does not know them."""
     import dask
 
@@ -132,24 +129,24 @@ def _lengths(X: Any, blocks: list[Any], name: str) -> list[int]:
     if not np.isnan(known).any():
         return list(known)
     counts = [dask.delayed(len)(block) for block in blocks]
-    return _computed(counts, _numbered(blocks, name))
+    return computed(counts, numbered(blocks, name))
 
 
-def _numbered(blocks: list[Any], name: str) -> dict[str, Any]:
+def numbered(blocks: list[Any], name: str) -> dict[str, Any]:
     """The blocks by what errors call them."""
     return {f"block {i} of {name}": block for i, block in enumerate(blocks)}
 
 
-def _aligned(values: Any, lengths: list[int], name: str) -> list[Any]:
+def aligned(values: Any, lengths: list[int], name: str) -> list[Any]:
     """Labels or weights, cut as the blocks of X are, whatever they come as."""
     import dask
 
     if values is None or isinstance(values, Number):
         return [values] * len(lengths)
     if is_dask(values):
-        blocks = _row_blocks(values)
-        blocks = _persisted(blocks, _numbered(blocks, name))
-        own = _lengths(values, blocks, name)
+        blocks = row_blocks(values)
+        blocks = _persisted(blocks, numbered(blocks, name))
+        own = lengths_of(values, blocks, name)
     else:
         values = column_or_1d(values, warn=True)
         own = [len(values)]
@@ -189,13 +186,13 @@ class _Facts(NamedTuple):
 
 def _ready(check: Callable[[Any], Any], what: str, X: Any) -> Any:
     """A block as numbers, dense or CSR."""
-    X = _named(what, check, X)
+    X = named(what, check, X)
     return X.astype(computing_dtype(X.dtype)) if scipy.sparse.issparse(X) else X
 
 
 def _look(check: Callable[[Any], Any], what: str, X: Any) -> _Facts:
     """At a block, whether it is valid."""
-    checked = _named(what, check, X)
+    checked = named(what, check, X)
     sparse = scipy.sparse.issparse(checked)
     ready = checked is X and not (sparse and X.dtype != computing_dtype(X.dtype))
     n, d = checked.shape
@@ -206,8 +203,8 @@ def _label(
     check: Callable[..., np.ndarray], i: int, X: Any, y: Any, sample_weight: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels and weights of a block, valid; where X is, which is said to be needed."""
-    y = _named(f"block {i} of y", _labels, y)
-    return y, _named(f"block {i} of sample_weight", check, sample_weight, len(y))
+    y = named(f"block {i} of y", _labels, y)
+    return y, named(f"block {i} of sample_weight", check, sample_weight, len(y))
 
 
 def _labels(y: Any) -> np.ndarray:
@@ -255,11 +252,11 @@ class Blocks:
 
         if y is None:
             raise ValueError("y must be given: class labels, got None.")
-        names = _numbered(_row_blocks(X), "X")
+        names = numbered(row_blocks(X), "X")
         given = _persisted(list(names.values()), names)
         names = dict(zip(names, given, strict=True))
         looks = [dask.delayed(_look)(check_rows, what, x) for what, x in names.items()]
-        facts = _computed(looks, names)
+        facts = computed(looks, names)
         if not all(fact.ready for fact in facts):
             ready = [dask.delayed(_ready)(check_rows, *item) for item in names.items()]
             given = _persisted(ready, names)
@@ -273,8 +270,8 @@ class Blocks:
         self.n = sum(lengths)
         if self.n == 0:
             raise ValueError("X must have rows, got blocks with 0 sample(s) in all.")
-        y = _aligned(y, lengths, "y")
-        sample_weight = _aligned(sample_weight, lengths, "sample_weight")
+        y = aligned(y, lengths, "y")
+        sample_weight = aligned(sample_weight, lengths, "sample_weight")
         self.dtype = computing_dtype(np.result_type(*(fact.dtype for fact in facts)))
         self.sparse = any(fact.sparse for fact in facts)
         self.numbers = [i for i, n in enumerate(lengths) if n]
@@ -285,7 +282,7 @@ class Blocks:
         ]
         blocks = {f"block {i} of y": y[i] for i in self.numbers}
         self.rows = _persisted(rows, blocks)
-        found = _computed([dask.delayed(_masses)(row) for row in self.rows], blocks)
+        found = computed([dask.delayed(_masses)(row) for row in self.rows], blocks)
         labels = np.concatenate([labels for labels, _ in found])
         self.labels, places = np.unique(labels, return_inverse=True)
         masses = np.concatenate([masses for _, masses in found])
@@ -328,7 +325,7 @@ class _Pass:
 
 def _visited(sent: _Pass, i: int, X: Any, rows: tuple) -> Any:
     """One block's sums."""
-    return _named(f"block {i} of X", sent, X, *rows)
+    return named(f"block {i} of X", sent, X, *rows)
 
 
 def _added(sums: list[Any]) -> Any:
@@ -391,11 +388,11 @@ class DistributedData(Data):
         parts = [part for _, *both in self._parts for part in both]
         layers = HighLevelGraph.from_collections(name, graph, dependencies=parts)
         try:
-            return _computed(
+            return computed(
                 Delayed(name, layers), {f"block {i} of X": X for i, X, _ in self._parts}
             )
         except BaseException:  # whoever holds the traceback does not hold the rows
-            self._parts.clear()
+            self.close()
             raise
 
     def astype(self, dtype: Any) -> Data:
@@ -410,70 +407,6 @@ class DistributedData(Data):
         )
         return self if cast.dtype == self.dtype else self._casts.setdefault(dtype, cast)
 
-
-# Prediction ---------------------------------------------------------------------------
-
-
-def over_blocks(method: Callable[..., np.ndarray]) -> Callable[..., Any]:
-    """A method of X that answers a Dask collection with a lazy Dask array."""
-
-    @functools.wraps(method)
-    def of_any(self: Any, X: Any) -> Any:
-        return _lazily(self, method.__name__, X) if is_dask(X) else method(self, X)
-
-    return of_any
-
-
-def _lazily(model: Any, name: str, X: Any) -> Any:
-    """The model's method of this name, of each row block when its time comes."""
-    check_is_fitted(model)
-    validate_data(model, without_rows(X), reset=False, skip_check_array=True)
-    model = copy.copy(model)  # as it is now
-    model.__dict__.pop("feature_names_in_", None)  # which blocks do not have
-    if hasattr(X, "columns"):
-        X = X.to_dask_array()
-    if X.numblocks[1] > 1:
-        X = X.rechunk({1: -1})
-    one = getattr(model, name)(np.zeros((1, model.n_features_in_), X.dtype))
-    return X.map_blocks(
-        _of_block,
-        model,
-        name,
-        one[:0],
-        dtype=one.dtype,
-        chunks=(X.chunks[0], *((k,) for k in one.shape[1:])),
-        drop_axis=1 if one.ndim == 1 else None,
-        meta=one[:0],
-    )
-
-
-def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
-    """Share of the rows, by weight, whose label the model predicts."""
-    import dask
-
-    blocks = _row_blocks(X)
-    lengths = _lengths(X, blocks, "X")
-    y, weights = (
-        _aligned(values, lengths, name)
-        for values, name in ((y, "y"), (sample_weight, "sample_weight"))
-    )
-    labels = _row_blocks(model.predict(X))
-    hits = [dask.delayed(_hits)(*part) for part in zip(labels, y, weights, strict=True)]
-    right, total = np.sum(_computed(hits, _numbered(blocks, "X")), axis=0)
-    return float(right / total)
-
-
-def _hits(labels: np.ndarray, y: Any, weights: Any) -> tuple[float, float]:
-    """Weight of the rows of a block that are right, and of all."""
-    right = labels == column_or_1d(y)
-    weights = np.broadcast_to(1.0 if weights is None else weights, right.shape)
-    return float(weights @ right), float(weights.sum())
-
-
-def _of_block(
-    X: Any, model: Any, name: str, empty: np.ndarray, block_id: Any = None
-) -> np.ndarray:
-    """Of one block, which may have no rows."""
-    if not X.shape[0]:
-        return empty
-    return _named(f"block {block_id[0]} of X", getattr(model, name), X)
+    def close(self) -> None:
+        """The rows are let go; those that the user has persisted stay."""
+        self._parts.clear()

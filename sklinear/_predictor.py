@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._certificate import Certificate
 from sklinear._data import BLOCK_VALUES
-from sklinear._distributed import accuracy, is_dask, over_blocks
+from sklinear._distributed import is_dask
+from sklinear._lazy import accuracy, over_blocks
 from sklinear._mapped import Mapped, is_mapped
 
 # What scikit-learn is told of a mapped X lest it read it: the rest is checked later.

@@ -24,6 +24,7 @@ from sklinear import LinearSVMClassifier, SoftmaxClassifier, reference
 settings.register_profile("sklinear", deadline=None, derandomize=True, max_examples=10)
 settings.load_profile("sklinear")
 
+
 # A new loss or solver joins all laws by one entry here. The solvers are the
 # deterministic ones: sgd promises neither an optimum nor a certificate.
 LOSSES: dict[str, Any] = {

@@ -178,7 +178,7 @@ def test_warm_start_begins_where_the_last_fit_ended():
 
 def test_answers_do_not_grow_with_the_rows(loss, monkeypatch):
     answers, passes = {}, []
-    computed, total = _distributed._computed, DistributedData.total
+    computed, total = _distributed.computed, DistributedData.total
 
     def spy(wanted, blocks):
         answer = computed(wanted, blocks)
@@ -188,7 +188,7 @@ def test_answers_do_not_grow_with_the_rows(loss, monkeypatch):
             )
         return answer
 
-    monkeypatch.setattr(_distributed, "_computed", spy)
+    monkeypatch.setattr(_distributed, "computed", spy)
     monkeypatch.setattr(
         DistributedData,
         "total",
@@ -317,8 +317,6 @@ def test_threads(loss):
 
 # A cluster of two processes -----------------------------------------------------------
 
-cluster = pytest.mark.xdist_group("cluster")  # one is enough
-
 
 @pytest.fixture(scope="module")
 def client():
@@ -326,7 +324,7 @@ def client():
     with (
         dask.config.set({"distributed.logging.distributed": "critical"}),
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as workers,
         Client(workers, set_as_default=False) as client,
     ):
@@ -353,7 +351,6 @@ def wait_until(condition):
         time.sleep(0.02)
 
 
-@cluster
 def test_a_cluster_fits_as_one_process_does(loss, on_cluster):
     problem = PROBLEMS["weighted"]
     model = classifier(loss, alpha=1e-1).fit(*lazy(problem, (20, -1)))
@@ -361,7 +358,6 @@ def test_a_cluster_fits_as_one_process_does(loss, on_cluster):
     wait_until(lambda: remembered(on_cluster) == 0)  # nothing is left behind
 
 
-@cluster
 def test_a_cluster_names_the_block_that_fails(on_cluster):
     with pytest.raises(OSError, match="block 3 of X: no such bucket"):
         SoftmaxClassifier().fit(*broken(read_nothing))
@@ -383,7 +379,6 @@ def in_the_middle(monkeypatch, act, passes=10):
     return done
 
 
-@cluster
 def test_a_worker_that_is_killed_does_not_change_the_result(on_cluster, monkeypatch):
     X, y, _ = lazy(PROBLEMS["iris"], (20, -1))
     X, y = dask.persist(X, y)
@@ -398,7 +393,6 @@ def test_a_worker_that_is_killed_does_not_change_the_result(on_cluster, monkeypa
     assert victim not in on_cluster.run(os.getpid).values()
 
 
-@cluster
 def test_an_interrupted_fit_leaves_the_cluster_usable(on_cluster, monkeypatch):
     problem = lazy(PROBLEMS["iris"], (20, -1))
     soon = threading.Timer(0.02, _thread.interrupt_main)

@@ -34,6 +34,7 @@ ORDER = [
     "_duality",
     "_certificate",
     "_distributed",
+    "_lazy",
     "_solvers",
     "_callbacks",
     "_predictor",

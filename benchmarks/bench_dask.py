@@ -1,0 +1,163 @@
+"""Two worker processes against one process, and against dask-ml where it is installed.
+
+Run with ``OPENBLAS_NUM_THREADS=1``. Prints: time of an evaluation, bytes that cross the
+network for one, and a whole fit of a binary problem beside dask-ml's.
+"""
+
+import importlib.util
+import os
+import pickle
+import time
+from functools import partial
+
+import dask
+import dask.array as da
+import numpy as np
+from distributed import Client, LocalCluster, wait
+
+from sklinear import SoftmaxClassifier
+from sklinear._base import _check_block, _check_block_weights
+from sklinear._data import Data
+from sklinear._distributed import Blocks
+from sklinear._losses import CrossEntropy
+from sklinear._objective import Point, evaluate
+from sklinear._threads import single_threaded_blas
+
+FEATURES, CLASSES, BLOCKS, REPEATS = 300, 10, 4, 10
+
+
+def check(X):
+    """What fit asks of a block."""
+    return _check_block(X, name="SoftmaxClassifier")
+
+
+def make(seed, n, k):
+    """Rows with labels of a noisy linear model in the last column."""
+    rng = np.random.default_rng(int(np.ravel(seed)[0]))
+    X = rng.normal(size=(n, FEATURES))
+    W = np.random.default_rng(0).normal(size=(FEATURES, k))
+    y = (X @ W + 10 * rng.normal(size=(n, k))).argmax(axis=1)
+    return np.column_stack([X, y])
+
+
+def rows(n, k):
+    """X and y in blocks, where the workers made them."""
+    each = n // BLOCKS
+    both = da.arange(BLOCKS, chunks=1).map_blocks(
+        make, each, k, new_axis=1, chunks=(each, FEATURES + 1), dtype=float
+    )
+    X, y = dask.persist(both[:, :-1], both[:, -1].astype(int))
+    wait([X, y])
+    return X, y
+
+
+def sent(client):
+    """Bytes that workers have sent to each other so far."""
+    return sum(
+        client.run(
+            lambda dask_worker: dask_worker.transfer_outgoing_bytes_total
+        ).values()
+    )
+
+
+def timed(act, clocks):
+    """Least wall time of several runs, CPU time of one on each clock, the answer."""
+    walls, before = [], clocks()
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        answer = act()
+        walls.append(time.perf_counter() - start)
+    cpu = (np.array(clocks()) - before) / REPEATS
+    return 1e3 * min(walls), 1e3 * cpu, answer
+
+
+def evaluations(client):
+    """Time and traffic of one evaluation."""
+    print(
+        "| rows | wall: one process, two workers, ms | two / ideal half | CPU: one "
+        "process, each worker, client with scheduler, ms | busier worker / half |"
+    )
+    print("| --- | --- | --- | --- | --- |")
+    traffic = []
+
+    def own():
+        return [time.process_time()]
+
+    def everyone():
+        return [*client.run(time.process_time).values(), *own()]
+
+    for n in (20_000, 80_000, 320_000):
+        X, y = rows(n, CLASSES)
+        blocks = Blocks(X, y, None, check, _check_block_weights)
+        data = blocks.data(blocks.labels, np.ones(CLASSES))
+        W = np.random.default_rng(1).normal(size=(FEATURES, CLASSES)) / 100
+        at = Point(CrossEntropy(), W, np.zeros(CLASSES))
+        distributed = partial(data.total, evaluate, at, False)
+        distributed()
+        before = sent(client)
+        two, cpus, answer = timed(distributed, everyone)
+        between = (sent(client) - before) / REPEATS
+        traffic.append((n, len(pickle.dumps(at)), len(pickle.dumps(answer)), between))
+        here = Data(X.compute(), y.compute(), np.full(n, 1 / n), CLASSES)
+        with single_threaded_blas():
+            one, (cpu,), _ = timed(partial(evaluate, here, at, False), own)
+        print(
+            f"| {n} | {one:.0f}, {two:.0f} | {2 * two / one:.2f} | {cpu:.0f}, "
+            f"{cpus[0]:.0f}, {cpus[1]:.0f}, {cpus[2]:.0f} "
+            f"| {2 * max(cpus[:2]) / cpu:.2f} |"
+        )
+    print(
+        "\n| rows | params, bytes | a block's answer, bytes | between workers, bytes |"
+    )
+    print("| --- | --- | --- | --- |")
+    for line in traffic:
+        print("| {} | {} | {} | {:.0f} |".format(*line))
+
+
+def objective(coef, intercept, X, y, alpha):
+    """Of two classes, from one row of coefficients."""
+    margins = (2 * y - 1) * (X @ coef + intercept)
+    return float(np.logaddexp(0, -margins).mean() + alpha / 2 * coef @ coef)
+
+
+def fits():
+    """A binary problem, ours and dask-ml's."""
+    n, alpha = 100_000, 1e-3
+    X, y = rows(n, 2)
+    models = {"sklinear": SoftmaxClassifier(alpha=alpha)}
+    if importlib.util.find_spec("dask_ml"):
+        from dask_ml.linear_model import LogisticRegression
+
+        C = 1 / (alpha * n)
+        for solver in ("lbfgs", "newton"):
+            # its intercept is penalised as a feature is; here it is nearly 0
+            models[f"dask-ml {solver}"] = LogisticRegression(C=C, solver=solver)
+    here, labels = X.compute(), y.compute()
+    print("\n| model | s | objective less ours, relative |")
+    print("| --- | --- | --- |")
+    ours = None
+    for name, model in models.items():
+        start = time.perf_counter()
+        try:
+            model.fit(X, y)
+        except Exception as error:
+            print(f"| {name} | failed: {str(error)[:80]} | |")
+            continue
+        seconds = time.perf_counter() - start
+        intercept = float(np.ravel(model.intercept_)[0])
+        value = objective(np.ravel(model.coef_), intercept, here, labels, alpha)
+        ours = value if ours is None else ours
+        print(f"| {name} | {seconds:.2f} | {(value - ours) / ours:.1e} |")
+
+
+if __name__ == "__main__":
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        print("load", os.getloadavg())
+        evaluations(client)
+        fits()
+        print("load", os.getloadavg())

@@ -1,0 +1,87 @@
+"""Prediction for Dask collections: lazy arrays, and shares of right labels."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from sklinear._distributed import (
+    aligned,
+    computed,
+    is_dask,
+    lengths_of,
+    named,
+    numbered,
+    row_blocks,
+    without_rows,
+)
+
+
+def over_blocks(method: Callable[..., np.ndarray]) -> Callable[..., Any]:
+    """A method of X that answers a Dask collection with a lazy Dask array."""
+
+    @functools.wraps(method)
+    def of_any(self: Any, X: Any) -> Any:
+        return _lazily(self, method.__name__, X) if is_dask(X) else method(self, X)
+
+    return of_any
+
+
+def _lazily(model: Any, name: str, X: Any) -> Any:
+    """The model's method of this name, of each row block when its time comes."""
+    check_is_fitted(model)
+    validate_data(model, without_rows(X), reset=False, skip_check_array=True)
+    model = copy.copy(model)  # as it is now
+    model.__dict__.pop("feature_names_in_", None)  # which blocks do not have
+    if hasattr(X, "columns"):
+        X = X.to_dask_array()
+    if X.numblocks[1] > 1:
+        X = X.rechunk({1: -1})
+    one = getattr(model, name)(np.zeros((1, model.n_features_in_), X.dtype))
+    return X.map_blocks(
+        _of_block,
+        model,
+        name,
+        one[:0],
+        dtype=one.dtype,
+        chunks=(X.chunks[0], *((k,) for k in one.shape[1:])),
+        drop_axis=1 if one.ndim == 1 else None,
+        meta=one[:0],
+    )
+
+
+def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
+    """Share of the rows, by weight, whose label the model predicts."""
+    import dask
+
+    blocks = row_blocks(X)
+    lengths = lengths_of(X, blocks, "X")
+    y, weights = (
+        aligned(values, lengths, name)
+        for values, name in ((y, "y"), (sample_weight, "sample_weight"))
+    )
+    labels = row_blocks(model.predict(X))
+    hits = [dask.delayed(_hits)(*part) for part in zip(labels, y, weights, strict=True)]
+    right, total = np.sum(computed(hits, numbered(blocks, "X")), axis=0)
+    return float(right / total)
+
+
+def _hits(labels: np.ndarray, y: Any, weights: Any) -> tuple[float, float]:
+    """Weight of the rows of a block that are right, and of all."""
+    right = labels == column_or_1d(y)
+    weights = np.broadcast_to(1.0 if weights is None else weights, right.shape)
+    return float(weights @ right), float(weights.sum())
+
+
+def _of_block(
+    X: Any, model: Any, name: str, empty: np.ndarray, block_id: Any = None
+) -> np.ndarray:
+    """Of one block, which may have no rows."""
+    if not X.shape[0]:
+        return empty
+    return named(f"block {block_id[0]} of X", getattr(model, name), X)
