@@ -243,6 +243,9 @@ def visits(
     product = relative_scores if len(pairs) == 1 else scores_of
     for block in data:
         scores = product(block.X, W, b)
+        if len(pairs) == 1:
+            yield block, at.loss.rows(block.rows), [scores]
+            continue
         each = [scores[:, j : j + k] for j in range(0, scores.shape[1], k)]
         loss = at.loss.rows(block.rows).recalled(each[: len(past)], block.y)
         yield block, loss, each[len(past) :]
