@@ -44,6 +44,14 @@ def test_samples_of_rows_lead_to_the_optimum_of_all(loss, dtype):
     ).mean() > 0.995
 
 
+def test_samples_hold_a_class_of_a_single_row(loss):
+    X, y = images(np.float32)[:2]
+    rare = np.where(np.arange(len(y)) == 7, 12, y)  # warnings are errors
+    model = classifier(loss, solver="newton", alpha=1e-2).fit(X, rare)
+    assert model.dual_gap_ <= 1e-4
+    assert np.isfinite(model.coef_).all()
+
+
 def test_newton_is_reproducible(loss):
     first = solved(loss, np.float32, 1e-4)
     again = clone(first).fit(*images(np.float32))

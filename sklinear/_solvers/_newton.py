@@ -148,9 +148,11 @@ def _on_samples(
     if not is_dense(objective) and data.dtype == np.float32:
         data = data.astype(np.float32)
     order = rng.permutation(rows)
+    firsts = np.unique(data.y[order], return_index=True)[1]  # no sample lacks a class
+    order = np.r_[order[firsts], np.delete(order, firsts)]
     count = n // GROWTH**2
     while count < n // 2:
-        if count >= 4 * d1:
+        if count >= max(4 * d1, k):
             chosen = np.sort(order[:count])
             weights = data.weights[chosen]
             sample = data.sample(chosen, weights / weights.sum())
