@@ -1,8 +1,8 @@
 """All cells of a cross-validation as one problem: losses, alphas and folds.
 
 A fold is the same rows with other weights. Alphas go from strong to weak, each starting
-where the last one ended, and all folds go through X together (``_batch``). What that
-leaves is finished, and all of it proven, one by one.
+where the last one ended. Where that is quicker, all folds go through X together
+(``_batch``), and one by one they are then proven, and finished if anything is left.
 """
 
 from __future__ import annotations
@@ -107,9 +107,15 @@ def _solved(
     for W, b in (start, (np.zeros_like(start[0]), np.zeros_like(start[1]))):
         own = options._replace(rng=deepcopy(options.rng))
         found = SOLVERS[name](data, loss, alpha, fit_intercept, (W, b), own)
-        if found.converged or not found.gap <= NEAR * options.tol:
+        if not _unfinished(found, options):
             break
     return found
+
+
+def _unfinished(found: Solution, options: Options) -> bool:
+    """Whether a fit ended, by rounding, near its tol with iterations left."""
+    near = found.gap <= NEAR * options.tol and len(found.history) < options.max_iter
+    return near and not found.converged
 
 
 def _path(
@@ -149,7 +155,7 @@ def _path(
             if not alone:
                 objective = objective.replace(alpha=alpha)
                 found = _finished(objective, params, descent.inverse, options)
-            if found is None or not found.converged:
+            if found is None or _unfinished(found, options):
                 part, start = parts[fold], objective.split(params)
                 name = choose(part, loss, alpha)
                 found = _solved(name, part, loss, alpha, fit_intercept, start, options)
