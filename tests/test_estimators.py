@@ -29,7 +29,12 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import (
+    check_class_weight_balanced_linear_classifier,
+    check_estimators_dtypes,
+    check_sample_weights_shape,
+    parametrize_with_checks,
+)
 
 from sklinear import (
     LinearSVMClassifier,
@@ -113,9 +118,8 @@ STOCHASTIC = [
     LinearSVMClassifier(loss="hinge", solver="sgd"),
     SoftmaxClassifier(solver="sgd"),
 ]
-# Two folds, since some of the data have but three rows of a class. These alphas,
-# since "balanced" is balanced in each fold: a wide grid may choose another cell than
-# with the weights of the whole, which one check takes for the same.
+# Two folds and two alphas to be quick; the checks that see few rows or weigh classes,
+# by which a choice among many cells may differ, run at the defaults too.
 SEARCHES = [
     LinearSVMClassifierCV(cv=2, alphas=[1e-1, 1e-2]),
     SoftmaxClassifierCV(cv=2, alphas=[1e-1, 1e-2]),
@@ -895,3 +899,18 @@ def test_blas_threads_are_restored_after_overlapping_fits(monkeypatch, iris):
     assert set(after) == {2}
     np.testing.assert_array_equal(first.coef_, want[0])
     np.testing.assert_array_equal(second.coef_, want[1])
+
+
+@pytest.mark.parametrize("search", [LinearSVMClassifierCV, SoftmaxClassifierCV])
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_class_weight_balanced_linear_classifier,
+        check_estimators_dtypes,
+        check_sample_weights_shape,
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*est penalty of its grid")
+@pytest.mark.filterwarnings("ignore:The least populated class")  # scikit-learn's own
+def test_searches_pass_the_checks_of_few_rows_at_their_defaults(search, check):
+    check(search.__name__, search())

@@ -209,6 +209,15 @@ def test_labels_of_any_kind(kind, labels):
     np.testing.assert_array_equal(found.classes_, np.unique(y))
 
 
+@pytest.mark.filterwarnings("ignore:.*est penalty of its grid")
+@pytest.mark.filterwarnings("ignore:The least populated class")  # scikit-learn's own
+@pytest.mark.parametrize("count", [1, 5])
+def test_by_default_there_are_as_many_folds_as_rows_of_a_class_allow(kind, count):
+    rows = np.r_[0:3, 50:53, 100 : 100 + count]
+    folds = search_of(kind, cv=None).fit(IRIS.X[rows], IRIS.y[rows]).n_splits_
+    assert folds == max(count, 3)
+
+
 def test_classes_weigh_in_the_folds_what_they_weigh_in_the_refit(kind):
     X, y = IRIS.X[20:], IRIS.y[20:]
     each = len(y) / (3 * np.bincount(y))
