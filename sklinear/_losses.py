@@ -156,7 +156,7 @@ def _true_entries(array: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndar
     return array.ravel(order="K"), places
 
 
-class _Margin(Loss):
+class Margin(Loss):
     """What the losses of the margins m_j = s_j - s_y + delta, j != y, share."""
 
     delta: float
@@ -201,7 +201,7 @@ class _Margin(Loss):
 
 
 @dataclass(frozen=True)
-class SquaredHinge(_Margin):
+class SquaredHinge(Margin):
     """sum_{j != y} max(0, m_j)^2."""
 
     delta: float = 1.0
@@ -240,7 +240,7 @@ class SquaredHinge(_Margin):
 
 
 @dataclass(frozen=True)
-class Hinge(_Margin):
+class Hinge(Margin):
     """sum_{j != y} max(0, m_j), or a smooth function that approaches it from below.
 
     With ``width`` > 0 each hinge is max_{0 <= a <= 1} a m - width/2 (a - centre)^2:

@@ -22,6 +22,7 @@ from sklinear._duality import dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._objective import Objective
 from sklinear._solvers import _streaming as streaming
+from sklinear._solvers._active import active_cost, active_step, count_active
 from sklinear._solvers._curvature import (
     Arrays,
     Preconditioner,
@@ -41,6 +42,7 @@ LARGEST_ACTIVE = 4096  # params up to which active margins may be written out
 SKINNY = 1.5  # times as long an operation takes in a product with few columns
 LAST_RESORT = 5e9  # operations of a dense step when half of the iterations are gone
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
+ROUGHLY = 0.5  # gap at the larger alpha
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 INNER_BLIND = 0.01  # the same while no lower bound is known
@@ -53,6 +55,7 @@ WARM_WIDTH = 0.5  # of a hinge's rounding near the optimum, in units of delta
 ROUGH = 0.02  # more would fit the sample, not the rows
 SETTLED = 0.1  # of the gap that is asked for: what a last step may leave
 DRAFT = 1e-2  # gap to which a sample is solved
+ROUNDING = 8 * float(np.finfo(np.float64).eps)  # a gap that cannot shrink
 POLISHED = 1e-10  # gap that is as good as rounding where each pass takes its time
 
 
@@ -173,16 +176,18 @@ def is_dense(objective: Objective) -> bool:
     return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE
 
 
-def _dense_cost(objective: Objective, state: State) -> float:
-    """Operations of a dense Newton step where only active margins count."""
+def _written_costs(objective: Objective, state: State) -> tuple[float, float]:
+    """Operations of a Newton step of a hinge with the Hessian written out, and with
+    that of its active margins; inf where that is no way."""
     d1, k = objective.shape
-    if d1 * k > LARGEST_ACTIVE or isinstance(objective.loss, CrossEntropy):
-        return np.inf
-    active = sum(
-        np.count_nonzero(objective.loss.rows(block.rows).diagonal(s, block.y))
-        for block, s in zip(objective.data, state.scores, strict=True)
+    if isinstance(objective.loss, CrossEntropy) or is_cheap(objective):
+        return np.inf, np.inf
+    count = count_active(objective, state.scores)
+    dense = 3.0 * count * d1**2 + (d1 * (k - 1)) ** 3 / 3
+    return (
+        dense if d1 * k <= LARGEST_ACTIVE else np.inf,
+        active_cost(objective, count),
     )
-    return 3.0 * active * d1**2 + (d1 * k) ** 3 / 3
 
 
 def is_cheap(objective: Objective) -> bool:
@@ -216,7 +221,7 @@ def refine(
     )
     if finished:
         return
-    detour = monitor.detour(max(monitor.tol, 1e-3))
+    detour = monitor.detour(max(monitor.tol, ROUGHLY))
     easier = smoothed(objective.replace(alpha=10 * objective.alpha))
     refine(easier, params, detour, detours - 1, preconditioner)
     assert detour.params is not None
@@ -241,7 +246,8 @@ def _descend(
 ) -> tuple[bool, Objective]:
     """Newton steps at one alpha; False if they ran out of patience."""
     hinge = isinstance(objective.loss, Hinge)
-    state = _visit(objective, params)
+    # what all classes share is only penalised, and no step would change it
+    state = _visit(objective, params - params.mean(axis=1)[:, None])
     nearest = closest = least = np.inf  # best gap, distance at this smoothing, value
     stalls = idle = steps = 0
     smallest = False
@@ -259,7 +265,7 @@ def _descend(
         idle = idle + 1 if off > closest / 2 else 0
         closest = min(off, closest)
         floor = objective.data.dtype.itemsize < 8 and monitor.gap < 1e-3
-        if (monitor.done or floor) and (idle > 3 or off == 0):
+        if (monitor.done or floor) and (idle > 3 or (idle and monitor.gap <= ROUNDING)):
             return True, objective  # rounding has the last word
         inner = INNER if state.dual > 0 else INNER_BLIND
         if hinge and off <= inner * gap:
@@ -356,9 +362,15 @@ def _step(
     tried = SKINNY * preconditioner.last  # what conjugate gradients took
     if 2 * len(monitor.history) > monitor.max_iter:
         tried = LAST_RESORT
-    if is_dense(objective) or tried > _dense_cost(objective, state):
+    written, active = _written_costs(objective, state)
+    written_out = is_dense(objective) or tried > written
+    step, promise = None, 0.0
+    if active < (written if written_out else tried):
+        step = active_step(objective, state, ridge)
+    if step is None and written_out:
         H = whole_hessian(objective, state.scores)
-        step, promise = dense_step(objective, state, H.products, ridge), 0.0
+        step = dense_step(objective, state, H.products, ridge)
+    if step is not None:
         change = objective.push(step)
         monitor.count(objective.data.shape[0] / monitor.n_rows)
     else:

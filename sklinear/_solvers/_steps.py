@@ -121,7 +121,7 @@ def streamed_dense_step(
 def _written_out(
     data: Data, at: Point, variables: Variables, fit_intercept: bool
 ) -> np.ndarray:
-    """The loss's Hessian (k, d1, k, d1), upper triangle of pairs only."""
+    """The pairs j < m of the loss's Hessian (k, d1, k, d1)."""
     d1, k = data.shape[1] + fit_intercept, data.n_classes
     H = np.zeros((k, d1, k, d1))
     for block, loss, (scores,) in visits(data, at):
@@ -133,13 +133,13 @@ def _written_out(
 def _add_pairs(
     H: np.ndarray, Z: np.ndarray, scores: np.ndarray, product: HessianProduct
 ) -> None:
-    """One block's share of a Hessian (k, d1, k, d1), upper triangle of pairs only."""
+    """One block's share of the pairs j < m of a Hessian (k, d1, k, d1)."""
     k = len(H)
-    for j in range(k):
+    for j in range(k - 1):
         unit = np.zeros_like(scores)
         unit[:, j] = 1
-        column = product(unit)  # (m, k): second derivatives in s_j and each s_l
-        for m in range(j, k):
+        column = product(unit)  # (m, k): second derivatives in s_j and each s_l, <= 0
+        for m in range(j + 1, k):
             rows = np.flatnonzero(column[:, m])  # few on the hinges
             if len(rows):
                 some = Z if len(rows) == len(Z) else Z[rows]
@@ -149,23 +149,38 @@ def _add_pairs(
 def _solved(
     objective: Objective, H: np.ndarray, gradient: np.ndarray, ridge: float
 ) -> np.ndarray:
-    """The step to where the gradient vanishes, with the penalty added to H."""
+    """The step to where the gradient vanishes, from the pairs j < m of a Hessian.
+
+    Scores only matter up to a constant, so that a class's own block is less the sum of
+    its pairs', and the steps add up to 0: with the last class's held at 0 and the mean
+    taken off after, a penalty I is I - 1 1' / k, and one class less is solved for.
+    """
     (d1, k), d = objective.shape, objective.data.shape[1]
-    penalty = 2 * objective.alpha * objective.variables.gram
-    for j in range(k):
-        H[j, :d, j, :d] += penalty
-    square = H.reshape(d1 * k, d1 * k)
+    penalty = np.zeros((d1, d1))
+    penalty[:d, :d] = 2 * objective.alpha * objective.variables.gram
+    penalty.flat[:: d1 + 1] += ridge
+    own = np.zeros((k - 1, d1, d1))
+    for j in range(k - 1):
+        for m in range(j + 1, k):
+            own[j] -= H[j, :, m]
+            if m < k - 1:
+                own[m] -= H[j, :, m]
+                H[j, :, m] -= penalty / k
+        H[j, :, j] = own[j] + (1 - 1 / k) * penalty
+    square = H[:-1, :, :-1].reshape((k - 1) * d1, -1)
     diagonal = np.einsum("ii->i", square)
-    jitter = 1e-13 * diagonal.mean()  # a constant added to all scores is free
+    jitter = 1e-13 * diagonal.mean()
     while True:
-        diagonal += ridge + jitter
-        try:
-            factor = scipy.linalg.cho_factor(square, check_finite=False)
+        diagonal += jitter
+        try:  # its transpose lies in memory as LAPACK wants it
+            factor = scipy.linalg.cho_factor(square.T, lower=True, check_finite=False)
             break
         except np.linalg.LinAlgError:
-            ridge, jitter = 0.0, 100 * jitter
-    step = scipy.linalg.cho_solve(factor, -gradient.T.ravel())
-    return np.ascontiguousarray(step.reshape(k, d1).T)
+            jitter *= 100
+    target = gradient.mean(axis=1)[:, None] - gradient[:, :-1]
+    step = np.zeros((d1, k))
+    step[:, :-1] = scipy.linalg.cho_solve(factor, target.T.ravel()).reshape(k - 1, d1).T
+    return step - step.mean(axis=1)[:, None]
 
 
 def line_search(
