@@ -29,7 +29,7 @@ def count_active(objective: Objective, scores: Arrays) -> int:
 
 
 def active_cost(objective: Objective, count: int) -> float:
-    """Operations of a step in the space of so many margins; inf if it would be inexact."""
+    """Operations of a step in the space of so many margins, inf if it is inexact."""
     d1, k = objective.shape
     if objective.alpha == 0 or not 0 < count <= min(LARGEST, SHARE * d1 * (k - 1)):
         return np.inf
