@@ -1,31 +1,95 @@
-"""Newton steps of the hinges in the space of their active margins, where they are few.
+"""The hinges' Hessian from their active margins, and steps in the space of these.
 
-The Hessian is 2 alpha I and a rank one for each margin with curvature, whose number is
-often far below that of the params: what is solved is the dual system (Woodbury 1950) of
-a number a margin, bordered by the intercept.
+The Hessian is 2 alpha I and a rank one for each margin with curvature: its blocks come
+of a product for each pair of classes; and where such margins are fewer than params,
+what is solved is the dual system (Woodbury 1950) of a number a margin, bordered by the
+intercept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 
 from sklinear._losses import Margin
-from sklinear._objective import Objective
+from sklinear._objective import Objective, features
 from sklinear._solvers._curvature import Arrays
 from sklinear._solvers._steps import State
 
 LARGEST = 2000  # active margins: their system takes 32 MB
 SHARE = 0.7  # of the params: with more margins the system is nearly singular
 GATHER = 40  # operations that it takes to write a number of the system
+CHUNK = 2**20  # numbers in the features that are copied at a time
 
 
-def count_active(objective: Objective, scores: Arrays) -> int:
-    """How many margins have curvature."""
-    assert isinstance(objective.loss, Margin)
-    return sum(int(np.count_nonzero(slope)) for slope in _slopes(objective, scores))
+class Active(NamedTuple):
+    """The margins with curvature, (a,) each."""
+
+    rows: np.ndarray
+    y: np.ndarray  # the rows' classes
+    classes: np.ndarray  # the margins'
+    slopes: np.ndarray  # second derivatives, weighted
+
+
+def active_margins(objective: Objective, scores: Arrays) -> Active:
+    """Those at the scores."""
+    rows, classes, slopes = [], [], []
+    for block, s in zip(objective.data, scores, strict=True):
+        loss = objective.loss.rows(block.rows)
+        assert isinstance(loss, Margin)
+        slope = loss.slope(s, block.y)
+        slope *= block.weights[:, None]
+        j, i = np.nonzero(slope.T)  # its rows are contiguous
+        rows.append(i + block.rows.start)
+        classes.append(j)
+        slopes.append(slope[i, j])
+    row = np.concatenate(rows)
+    y = objective.data.y[row]
+    return Active(row, y, np.concatenate(classes), np.concatenate(slopes))
+
+
+def active_hessian(objective: Objective, active: Active) -> np.ndarray:
+    """The pairs j < m of the loss's Hessian (k, d1, k, d1).
+
+    The rows of a class are gone through together, so many at a time as fit into
+    ``CHUNK``, and of these the ones with an active margin of each other class.
+    """
+    (d1, k), data = objective.shape, objective.data
+    H = np.zeros((k, d1, k, d1))
+    group, place = np.zeros(len(data.y), np.intp), np.zeros(len(data.y), np.intp)
+    group[active.rows] = 1
+    rows = np.flatnonzero(group)
+    rows = rows[np.argsort(data.y[rows], kind="stable")]
+    parts = [
+        part[start : start + max(CHUNK // d1, 1)]
+        for part in np.split(rows, np.flatnonzero(np.diff(data.y[rows])) + 1)
+        for start in range(0, len(part), max(CHUNK // d1, 1))
+    ]
+    for g, part in enumerate(parts):
+        group[part], place[part] = g, np.arange(len(part))
+    key = group[active.rows] * k + active.classes
+    order = np.argsort(key.astype(np.min_scalar_type(len(parts) * k)), kind="stable")
+    ends = np.searchsorted(key[order], np.arange(len(parts) * k + 1))
+    places, roots = place[active.rows[order]], np.sqrt(active.slopes[order])
+    for g, part in enumerate(parts):
+        y = data.y[part[0]]
+        X = data.take(part)
+        Z = features(X, objective.variables, objective.fit_intercept)
+        for j in range(k):
+            mine = slice(ends[g * k + j], ends[g * k + j + 1])
+            if mine.start < mine.stop:
+                some = Z[places[mine]]
+                some *= roots[mine].astype(Z.dtype)[:, None]
+                H[min(j, y), :, max(j, y)] -= some.T @ some
+    return H
+
+
+def written_cost(objective: Objective, count: int) -> float:
+    """Operations of a step with so many margins' Hessian written out."""
+    d1, k = objective.shape
+    return 3.0 * count * d1**2 + (d1 * (k - 1)) ** 3 / 3
 
 
 def active_cost(objective: Objective, count: int) -> float:
@@ -36,20 +100,19 @@ def active_cost(objective: Objective, count: int) -> float:
     return count**3 / 3 + count**2 * (GATHER + 2 * d1)
 
 
-def active_step(objective: Objective, state: State, ridge: float) -> np.ndarray | None:
-    """Newton's step, or None if rounding forbids it.
+def active_step(
+    objective: Objective, state: State, active: Active, ridge: float
+) -> np.ndarray | None:
+    """Newton's step in the space of the margins, or None if rounding forbids it.
 
     ``ridge`` damps the intercept. O(a^3 + a^2 (d + k)) time for a margins.
     """
     k, data = objective.data.n_classes, objective.data
-    slopes = np.concatenate(list(_slopes(objective, state.scores)))
-    i, j = np.nonzero(slopes)
-    slope = slopes[i, j] * data.weights[i]
-    rows, i = np.unique(i, return_inverse=True)
-    y, count = data.y[rows], len(i)
+    rows, i = np.unique(active.rows, return_inverse=True)
+    j, y, count = active.classes, active.y, len(i)
     pairs = np.zeros((count, k))  # e_j - e_y of each margin
     pairs[np.arange(count), j] = 1
-    pairs[np.arange(count), y[i]] = -1
+    pairs[np.arange(count), y] = -1
     gradient, penalty = state.at.slack, 2 * objective.alpha
     X, mean = data.take(rows), objective.variables.mean
     if data.sparse:
@@ -58,12 +121,12 @@ def active_step(objective: Objective, state: State, ridge: float) -> np.ndarray 
         tilt = X @ gradient - mean @ gradient
     else:
         X = X - mean.astype(data.dtype)
-        products, tilt = (X @ X.T).astype(np.float64), X @ gradient
+        products, tilt = (X @ X.T).astype(np.float64, copy=False), X @ gradient
     system = products[np.ix_(i, i)]
     system *= pairs @ pairs.T
     system /= penalty
-    system.flat[:: count + 1] += 1 / slope
-    target = -(tilt[i, j] - tilt[i, y[i]]) / penalty
+    system.flat[:: count + 1] += 1 / active.slopes
+    target = -(tilt[i, j] - tilt[i, y]) / penalty
     try:  # its transpose lies in memory as LAPACK wants it
         factor = scipy.linalg.cho_factor(
             system.T, lower=True, overwrite_a=True, check_finite=False
@@ -83,20 +146,10 @@ def active_step(objective: Objective, state: State, ridge: float) -> np.ndarray 
         multipliers = scipy.linalg.cho_solve(factor, target)
     T = np.zeros((len(rows), k))
     np.add.at(T, (i, j), multipliers)
-    T[np.arange(len(rows)), y] -= T.sum(axis=1)
+    np.add.at(T, (i, y), -multipliers)
     pulled = X.T @ T
     if data.sparse:
         pulled -= np.outer(mean, T.sum(axis=0))
     W = -(gradient + pulled) / penalty
     V = objective.variables.inverse(W - W.mean(axis=1)[:, None])
     return np.vstack([V, intercept]) if objective.fit_intercept else V
-
-
-def _slopes(objective: Objective, scores: Arrays) -> Iterator[np.ndarray]:
-    """Second derivative in each margin of each block, (m, k); 0 where no weight is."""
-    for block, s in zip(objective.data, scores, strict=True):
-        loss = objective.loss.rows(block.rows)
-        assert isinstance(loss, Margin)
-        slope = loss.slope(s, block.y)
-        slope[block.weights == 0] = 0
-        yield slope

@@ -28,6 +28,7 @@ LARGEST_BLOCKS = 2**24  # numbers in the inverse blocks of all classes
 LARGEST_STREAMED = 2**20  # the same where they are summed up over machines
 LARGEST_BLOCK, LARGEST_SPARSE_BLOCK = 1024, 512  # rows of one
 FEWEST_ROWS = 2048  # behind a block
+USUAL = 10  # steps of conjugate gradients, where none were taken yet
 ROWS_A_BLOCK = 3  # rows behind a block, in multiples of its size
 LARGE = 2**20  # numbers in X from which on rows are sampled
 FLOOR = 1e-7  # added to a block, relative to its mean curvature: rounding
@@ -149,12 +150,21 @@ class Preconditioner:
         self._apply, self._cost = _blockwise(inverse), _cost(inverse)
         self._work, self.stale = 0.0, False
 
+    def expected(self, objective: Objective) -> float:
+        """Operations of a step's conjugate gradients: the last one's, if any."""
+        return self.last or USUAL * _product_cost(objective)
+
     def worked(self, objective: Objective) -> None:
         """One product with the Hessian of some rows was taken with it."""
-        d1, k = objective.shape
-        work = k * d1 * (4.0 * objective.data.shape[0] + 2.0 * d1)
+        work = _product_cost(objective)
         self._work += work
         self.last += work
+
+
+def _product_cost(objective: Objective) -> float:
+    """Operations of a product with the Hessian and of one with the inverse blocks."""
+    d1, k = objective.shape
+    return k * d1 * (4.0 * objective.data.shape[0] + 2.0 * d1)
 
 
 def inverse_of_blocks(

@@ -22,18 +22,31 @@ from sklinear._duality import dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._objective import Objective
 from sklinear._solvers import _streaming as streaming
-from sklinear._solvers._active import active_cost, active_step, count_active
+from sklinear._solvers._active import (
+    active_cost,
+    active_hessian,
+    active_margins,
+    active_step,
+    written_cost,
+)
 from sklinear._solvers._curvature import (
     Arrays,
     Preconditioner,
     diagonals,
     hessian,
     inverse_of_blocks,
-    whole_hessian,
 )
 from sklinear._solvers._frame import Start, framed
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
-from sklinear._solvers._steps import State, cg_step, dense_step, line_search, visit_rows
+from sklinear._solvers._steps import (
+    State,
+    Sums,
+    cg_step,
+    dense_step,
+    line_search,
+    visit_rows,
+    written_out,
+)
 from sklinear._variables import Variables, choose_variables
 
 LARGEST_DENSE = 800  # params up to which variables get a factor of their own
@@ -176,20 +189,6 @@ def is_dense(objective: Objective) -> bool:
     return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE
 
 
-def _written_costs(objective: Objective, state: State) -> tuple[float, float]:
-    """Operations of a Newton step of a hinge with the Hessian written out, and with
-    that of its active margins; inf where that is no way."""
-    d1, k = objective.shape
-    if isinstance(objective.loss, CrossEntropy) or is_cheap(objective):
-        return np.inf, np.inf
-    count = count_active(objective, state.scores)
-    dense = 3.0 * count * d1**2 + (d1 * (k - 1)) ** 3 / 3
-    return (
-        dense if d1 * k <= LARGEST_ACTIVE else np.inf,
-        active_cost(objective, count),
-    )
-
-
 def is_cheap(objective: Objective) -> bool:
     """Whether Newton steps cost so little that a fit is polished to rounding."""
     (d1, k), n = objective.shape, objective.data.shape[0]
@@ -262,7 +261,7 @@ def _descend(
         off = _distance(objective, state)
         if off > max(4 * promise, 0.2) * before:
             share *= 2  # the sample was too small for the step it promised
-        idle = idle + 1 if off > closest / 2 else 0
+        idle = idle + 1 if off >= closest / 2 else 0
         closest = min(off, closest)
         floor = objective.data.dtype.itemsize < 8 and monitor.gap < 1e-3
         if (monitor.done or floor) and (idle > 3 or (idle and monitor.gap <= ROUNDING)):
@@ -326,13 +325,16 @@ def _recentre(
 
 
 def _visit(
-    objective: Objective, params: np.ndarray, scores: Arrays | None = None
+    objective: Objective,
+    params: np.ndarray,
+    scores: Arrays | None = None,
+    sums: Sums | None = None,
 ) -> State:
     """Everything about a point; half a pass over X where its scores are known."""
     if objective.data.streamed:
         return streaming.visit(objective, params)
     scores = objective.push(params) if scores is None else scores
-    value, primal, conjugate, U = visit_rows(objective, scores)
+    value, primal, conjugate, U = sums or visit_rows(objective, scores)
     pulled, residual = objective.pull(U)
     W = objective.split(params)[0]
     at = objective.assemble(W, value, primal, conjugate, pulled, residual)
@@ -359,17 +361,10 @@ def _step(
         return streaming.step(
             objective, state, monitor, preconditioner, dense, ridge, settled
         )
-    tried = SKINNY * preconditioner.last  # what conjugate gradients took
+    tried = SKINNY * preconditioner.expected(objective)
     if 2 * len(monitor.history) > monitor.max_iter:
         tried = LAST_RESORT
-    written, active = _written_costs(objective, state)
-    written_out = is_dense(objective) or tried > written
-    step, promise = None, 0.0
-    if active < (written if written_out else tried):
-        step = active_step(objective, state, ridge)
-    if step is None and written_out:
-        H = whole_hessian(objective, state.scores)
-        step = dense_step(objective, state, H.products, ridge)
+    step, promise = _direct_step(objective, state, ridge, tried), 0.0
     if step is not None:
         change = objective.push(step)
         monitor.count(objective.data.shape[0] / monitor.n_rows)
@@ -386,8 +381,31 @@ def _step(
         )
         if H.objective is not objective:
             change = objective.push(step)
-    t = line_search(objective, state, step, change)
-    if t == 0:
+    end = line_search(objective, state, step, change)
+    if end is None:
         return None, promise
-    scores = [s + t * c for s, c in zip(state.scores, change, strict=True)]
-    return _visit(objective, state.params + t * step, scores), promise
+    params = state.params + end.length * step
+    return _visit(objective, params, end.scores, end.sums), promise
+
+
+def _direct_step(
+    objective: Objective, state: State, ridge: float, tried: float
+) -> np.ndarray | None:
+    """Newton's step by a factor, or None where that would take more than ``tried``."""
+    gradient, dense = state.at.gradient, is_dense(objective)
+    if is_cheap(objective) or isinstance(objective.loss, CrossEntropy):
+        if not dense:
+            return None
+        H = written_out(objective, state.scores)
+        return dense_step(objective, H, gradient, ridge)
+    active = active_margins(objective, state.scores)
+    count, (d1, k) = len(active.rows), objective.shape
+    written = written_cost(objective, count) if d1 * k <= LARGEST_ACTIVE else np.inf
+    dense |= written < tried
+    if active_cost(objective, count) < (written if dense else tried):
+        step = active_step(objective, state, active, ridge)
+        if step is not None:
+            return step
+    if not dense:
+        return None
+    return dense_step(objective, active_hessian(objective, active), gradient, ridge)

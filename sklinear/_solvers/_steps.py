@@ -34,17 +34,24 @@ class State(NamedTuple):
     dual: float
 
 
-def visit_rows(
-    objective: Objective, scores: Arrays
-) -> tuple[float, float, float, Arrays]:
-    """Sums over the blocks of value, primal value and conjugate, and U."""
+class Sums(NamedTuple):
+    """What a visit to the scores sums up, and the weighted score gradients."""
+
+    value: float
+    primal: float
+    conjugate: float
+    U: Arrays
+
+
+def visit_rows(objective: Objective, scores: Arrays) -> Sums:
+    """The sums at scores, block by block."""
     value = primal = conjugate = 0.0
     U = []
     for block, s in zip(objective.data, scores, strict=True):
         v, p, u, c = objective.rows(block, s, conjugate=True)
         value, primal, conjugate = value + v, primal + p, conjugate + c
         U.append(u)
-    return value, primal, conjugate, U
+    return Sums(value, primal, conjugate, U)
 
 
 def cg_step(
@@ -97,28 +104,28 @@ def cg_step(
     return step, change, rz / start
 
 
-def dense_step(
-    objective: Objective, state: State, hessians: list[HessianProduct], ridge: float
-) -> np.ndarray:
-    """Solve with the Hessian written out, one pair of classes at a time."""
+def written_out(objective: Objective, scores: Arrays) -> np.ndarray:
+    """The pairs j < m of the loss's Hessian (k, d1, k, d1), for any loss."""
     d1, k = objective.shape
     H = np.zeros((k, d1, k, d1))
-    for block, s, product in zip(objective.data, state.scores, hessians, strict=True):
+    for block, s in zip(objective.data, scores, strict=True):
+        loss = objective.loss.rows(block.rows)
+        product = loss.hessian(s, block.y, block.weights)
         _add_pairs(H, objective.features(block), s, product)
-    return _solved(objective, H, state.at.gradient, ridge)
+    return H
 
 
 def streamed_dense_step(
     objective: Objective, at: Point, gradient: np.ndarray, ridge: float
 ) -> np.ndarray:
-    """The same from one pass over rows of which nothing is kept."""
+    """A dense step from one pass over rows of which nothing is kept."""
     H = objective.data.total(
-        _written_out, at, objective.variables, objective.fit_intercept
+        _streamed_out, at, objective.variables, objective.fit_intercept
     )
-    return _solved(objective, H, gradient, ridge)
+    return dense_step(objective, H, gradient, ridge)
 
 
-def _written_out(
+def _streamed_out(
     data: Data, at: Point, variables: Variables, fit_intercept: bool
 ) -> np.ndarray:
     """The pairs j < m of the loss's Hessian (k, d1, k, d1)."""
@@ -146,7 +153,7 @@ def _add_pairs(
                 H[j, :, m] += some.T @ (column[rows, m][:, None] * some)
 
 
-def _solved(
+def dense_step(
     objective: Objective, H: np.ndarray, gradient: np.ndarray, ridge: float
 ) -> np.ndarray:
     """The step to where the gradient vanishes, from the pairs j < m of a Hessian.
@@ -183,40 +190,46 @@ def _solved(
     return step - step.mean(axis=1)[:, None]
 
 
+class Trial(NamedTuple):
+    """A step's length and what a visit to its end tells."""
+
+    length: float
+    scores: Arrays
+    sums: Sums
+
+
 def line_search(
     objective: Objective, state: State, step: np.ndarray, change: Arrays
-) -> float:
-    """Where the slope along the step has almost vanished; 0 if nothing decreases."""
+) -> Trial | None:
+    """Where the slope along the step has almost vanished; None if nothing decreases."""
     alpha, at, U = objective.alpha, state.at, state.U
     assert not isinstance(U, Point)
     coef = objective.split(step)[0]
     bend = 2 * alpha * float(np.vdot(coef, coef))
     tilt = 2 * alpha * float(np.vdot(coef, at.coef))
-
-    def probe(t: float) -> tuple[float, float]:
-        scores = [s + t * c for s, c in zip(state.scores, change, strict=True)]
-        value, _, _, U = visit_rows(objective, scores)
-        value += alpha * float(np.vdot(at.coef, at.coef)) + t * tilt + t * t * bend / 2
-        return value, _inner(U, change) + tilt + t * bend
-
+    square = alpha * float(np.vdot(at.coef, at.coef))
     start = _inner(U, change) + tilt
     rounding = 500 * np.finfo(objective.data.dtype).eps
     if not start < 0:
-        return 0.0
-    low, high, t = 0.0, np.inf, 1.0
+        return None
+    low, high, t = None, np.inf, 1.0
     low_slope, high_slope = start, np.inf
-    for trial in range(60):
-        value, slope = probe(t)
+    for count in range(60):
+        scores = [s + t * c for s, c in zip(state.scores, change, strict=True)]
+        trial = Trial(t, scores, visit_rows(objective, scores))
+        value = trial.sums.value + square + t * tilt + t * t * bend / 2
+        slope = _inner(trial.sums.U, change) + tilt + t * bend
         if not (value <= at.value * (1 + rounding) and slope <= 0.1 * -start):
             high, high_slope = t, max(slope, 1e-3 * -start)
         elif slope < 0.5 * start and high < np.inf:
-            low, low_slope = t, slope
+            low, low_slope = trial, slope
         else:
-            return t
+            return trial
         secant = low_slope / (low_slope - high_slope)
-        if trial > 5:
+        if count > 5:
             secant = 0.5  # the slope jumps where margins begin and end
-        t = low + (high - low) * min(max(secant, 0.1), 0.9)
+        least = low.length if low else 0.0
+        t = least + (high - least) * min(max(secant, 0.1), 0.9)
     return low
 
 
