@@ -93,10 +93,10 @@ class CrossEntropy(Loss):
         """Values and gradient, both from the shifted scores."""
         shifted = scores - scores.max(axis=1)[:, None]  # (n, k), <= 0
         flat, true = _true_entries(shifted, y)
-        values = -flat[true]
+        own = flat[true]
         gradient = np.exp(shifted, out=shifted)
         total = gradient.sum(axis=1)  # (n,), >= 1
-        values += np.log(total)
+        values = np.log(total) - own
         gradient /= total[:, None]
         flat[true] -= 1
         return values, gradient

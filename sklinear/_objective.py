@@ -188,8 +188,7 @@ def relative_scores(X: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     if W.shape[1] != 2:
         return scores_of(X, W, b)
     scores = np.zeros((2, X.shape[0]), W.dtype)
-    scores[1] = X @ (W[:, 1] - W[:, 0])
-    scores[1] += b[1] - b[0]
+    scores[1] = X @ (W[:, 1] - W[:, 0]) + (b[1] - b[0])
     return scores.T
 
 

@@ -59,23 +59,25 @@ def finish(objective: Objective, monitor: Monitor) -> None:
 def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:
     """L-BFGS until it is done or slow."""
     alpha, shape = objective.alpha, objective.shape
+    # scipy wants the gradient of, and calls back at, the point it evaluated last
     last: tuple[np.ndarray, Evaluation]
     values: list[float] = []
     draft = monitor.detour(monitor.tol, drafting=True)
     dense = is_dense(objective)
     least = SLOW_DENSE if dense else SLOW
 
-    def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
+    def value(x: np.ndarray) -> float:
         nonlocal last
-        at = objective.evaluate(x.reshape(shape))
-        last = x.copy(), at
-        return at.value, at.gradient.ravel()
+        params = x.reshape(shape)
+        last = params, objective.evaluate(params)
+        return last[1].value
 
+    def gradient(x: np.ndarray) -> np.ndarray:
+        return last[1].gradient.ravel()
+
+    # the argument's name has scipy pass its result, not a copy of the point
     def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
-        x = intermediate_result.x
-        if not (x == last[0]).all():
-            value_and_gradient(x)
-        params, at = x.reshape(shape), last[1]
+        params, at = last
         values.append(at.value)
         draft.offer(params, at.primal)
         if float(np.vdot(at.slack, at.slack)) < 2 * alpha * monitor.tol * at.primal:
@@ -88,9 +90,9 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
             raise StopIteration
 
     scipy.optimize.minimize(
-        value_and_gradient,
+        value,
         params.ravel(),
-        jac=True,
+        jac=gradient,
         method="L-BFGS-B",
         callback=callback,
         # our own measure decides, neither scipy's tolerances nor its counts

@@ -1,0 +1,33 @@
+"""What L-BFGS takes for granted about the order of scipy's calls."""
+
+import numpy as np
+import scipy.optimize
+from conftest import classifier
+from sklearn.datasets import load_wine
+
+
+def test_scipy_asks_for_a_gradient_and_calls_back_where_it_was_last(loss, monkeypatch):
+    minimize, calls, points = scipy.optimize.minimize, [], []
+
+    def watched(fun, x0, *, jac, callback, **rest):
+        def value(x):
+            points.append(x.copy())
+            return fun(x)
+
+        def gradient(x):
+            calls.append("gradient")
+            np.testing.assert_array_equal(x, points[-1])
+            return jac(x)
+
+        def back(intermediate_result):
+            calls.append("back")
+            np.testing.assert_array_equal(intermediate_result.x, points[-1])
+            callback(intermediate_result)
+
+        return minimize(value, x0, jac=gradient, callback=back, **rest)
+
+    monkeypatch.setattr(scipy.optimize, "minimize", watched)
+    X, y = load_wine(return_X_y=True)
+    classifier(loss, solver="lbfgs", alpha=1e-4, tol=1e-6).fit(X, y)
+    assert calls.count("back") > 5
+    assert calls.count("gradient") == len(points) > calls.count("back")
