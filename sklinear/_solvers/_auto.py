@@ -12,11 +12,12 @@ from sklinear._losses import CrossEntropy, Hinge, Loss
 WIDE = 256  # features of sparse data beyond which Newton's blocks do not fit
 SAMPLE = 1000  # rows that the mean square is estimated from
 # Dual coordinate ascent needs epochs in proportion to ||x||^2 / (alpha n) beyond these.
-EASY_HINGE, EASY_SQUARE = 1.5, 0.1
+EASY_HINGE, EASY_SQUARE = 2.0, 0.2
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_WIDE = 2 * 10**6, 2 * 10**5
-TALL = 20  # rows a feature from which a sample of them tells enough
-LARGE, LARGE_HINGE = 10**7, 2 * 10**6  # the same, from which Newton pays
+LARGE, TALL = 10**7, 20  # the same and rows a feature, from which Newton pays
+TALLER = 2000  # rows a feature: the same for the hinge, however small
+MANY, FAIRLY_TALL = 1000, 5  # params of the softmax, dense, and rows a feature: as well
 
 
 def choose(data: Data, loss: Loss, alpha: float) -> str:
@@ -42,11 +43,17 @@ def choose(data: Data, loss: Loss, alpha: float) -> str:
         if wide:
             return "dual"
         easy = EASY_HINGE if hinge else EASY_SQUARE
-        softmax = isinstance(loss, CrossEntropy)
-        if not softmax and _mean_square(data) <= easy * alpha * n:
+        if (
+            not isinstance(loss, CrossEntropy)
+            and _mean_square(data) <= easy * alpha * n
+        ):
             return "dual"
-    large = size > (LARGE_HINGE if hinge else LARGE) and n > TALL * d
-    return "newton" if large and not wide else "lbfgs"
+    newton = size > LARGE and n > TALL * d
+    if hinge:
+        newton |= n > TALLER * d
+    elif isinstance(loss, CrossEntropy) and not data.sparse:
+        newton |= d * data.n_classes > MANY and n > FAIRLY_TALL * d
+    return "newton" if newton and not wide else "lbfgs"
 
 
 def _mean_square(data: Data) -> float:
