@@ -25,6 +25,7 @@ Arrays = list[np.ndarray]  # (m, k), one a block
 Precondition = Callable[[np.ndarray], np.ndarray]
 
 LARGEST_BLOCKS = 2**24  # numbers in the inverse blocks of all classes
+LARGEST_PRECISE = 2**20  # of these, up to which they are kept in float64
 LARGEST_STREAMED = 2**20  # the same where they are summed up over machines
 LARGEST_BLOCK, LARGEST_SPARSE_BLOCK = 1024, 512  # rows of one
 FEWEST_ROWS = 2048  # behind a block
@@ -141,6 +142,7 @@ class Preconditioner:
         """The one at hand, or a new one."""
         self.last = 0.0
         if self._apply is None or self.stale or self._work >= self._cost:
+            self._apply = None  # two of them would be too much memory
             self._apply, self._cost = build()
             self._work, self.stale = 0.0, False
         return self._apply
@@ -202,9 +204,13 @@ def _inverted(
 ) -> tuple[Precondition, float]:
     """Multiplication with the inverses of blocks (d1, d1) of the loss, and the cost."""
     d1 = objective.shape[0]
-    inverse = np.empty((count, d1, d1), objective.data.dtype)
+    large = count * d1 * d1 > LARGEST_PRECISE
+    inverse = np.empty((count, d1, d1), np.float32 if large else objective.data.dtype)
     for j, H in enumerate(blocks):
-        inverse[j] = _inverse(objective, H, ridge)
+        block = _inverse(objective, H, ridge)
+        if block.dtype != inverse.dtype:  # rounding shall not make it indefinite
+            block.flat[:: d1 + 1] += np.finfo(np.float32).eps * np.trace(block)
+        inverse[j] = block
     return _blockwise(inverse), _cost(inverse)
 
 

@@ -63,6 +63,7 @@ CHEAP = 5e7  # operations of a Newton step up to which fits are polished to roun
 FIRST_SHARE = 0.25  # of the rows, in the first Hessians of large data
 LARGE = 2**22  # numbers in X from which on first Hessians are rough
 FEWEST_ROWS = 1024  # to centre and scale by
+COPIED = 0.6  # bytes for each value of X, in a sample of its rows
 GROWTH = 4  # of the sample of rows, from one stage to the next
 WARM_WIDTH = 0.5  # of a hinge's rounding near the optimum, in units of delta
 ROUGH = 0.02  # more would fit the sample, not the rows
@@ -166,8 +167,9 @@ def _on_samples(
     order = rng.permutation(rows)
     firsts = np.unique(data.y[order], return_index=True)[1]  # no sample lacks a class
     order = np.r_[order[firsts], np.delete(order, firsts)]
-    count = n // GROWTH**2
-    while count < n // 2:
+    least = n // GROWTH**2
+    most = max(int(COPIED * n / data.X.dtype.itemsize), least)
+    for count in (least, min(GROWTH * least, most)):
         if count >= max(4 * d1, k):
             chosen = np.sort(order[:count])
             weights = data.weights[chosen]
@@ -179,7 +181,6 @@ def _on_samples(
             assert draft.params is not None
             params = draft.params
             objective = smoothed(objective, WARM_WIDTH)
-        count *= GROWTH
     return params
 
 
@@ -371,10 +372,10 @@ def _step(
     else:
         ridge *= 1e-2
         diagonal = diagonals(objective, state.scores)
-        H = hessian(objective, state.scores, diagonal, share, preconditioner.rng)
         precondition = preconditioner(
             partial(inverse_of_blocks, objective, diagonal, ridge, preconditioner.rng)
         )
+        H = hessian(objective, state.scores, diagonal, share, preconditioner.rng)
         enough = ROUGH if H.objective is not objective else None
         step, change, promise = cg_step(
             H, gradient, precondition, ridge, monitor, preconditioner, enough, settled
