@@ -376,7 +376,9 @@ def _step(
             partial(inverse_of_blocks, objective, diagonal, ridge, preconditioner.rng)
         )
         H = hessian(objective, state.scores, diagonal, share, preconditioner.rng)
-        enough = ROUGH if H.objective is not objective else None
+        enough = None
+        if H.objective is not objective:  # its residual is not the next gradient
+            enough, settled = ROUGH, 0.0
         step, change, promise = cg_step(
             H, gradient, precondition, ridge, monitor, preconditioner, enough, settled
         )
