@@ -20,8 +20,9 @@ from conftest import PROBLEMS, Problem, classifier, full_params, objective
 from distributed import Client, LocalCluster
 from sklearn.exceptions import NotFittedError
 
-from sklinear import SoftmaxClassifier, _distributed
+from sklinear import SoftmaxClassifier
 from sklinear._distributed import DistributedData
+from sklinear._passes import Passes
 
 SAME = 1e-8  # relative distance of objectives: both fits are polished beyond it
 CHUNKS = {
@@ -178,25 +179,15 @@ def test_warm_start_begins_where_the_last_fit_ended():
 
 
 def test_answers_do_not_grow_with_the_rows(loss, monkeypatch):
-    answers, passes = {}, []
-    computed, total = _distributed.computed, DistributedData.total
+    answers = {}
+    run = Passes.run
 
-    def spy(wanted, blocks):
-        answer = computed(wanted, blocks)
-        if passes:
-            answers[passes[-1]] = max(
-                len(pickle.dumps(answer)), answers.get(passes[-1], 0)
-            )
+    def spy(self, visit, n_params):
+        answer, name = run(self, visit, n_params), visit.function.__name__
+        answers[name] = max(len(pickle.dumps(answer)), answers.get(name, 0))
         return answer
 
-    monkeypatch.setattr(_distributed, "computed", spy)
-    monkeypatch.setattr(
-        DistributedData,
-        "total",
-        lambda self, visit, *args: (
-            passes.append(visit.__name__) or total(self, visit, *args)
-        ),
-    )
+    monkeypatch.setattr(Passes, "run", spy)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(4000, 5)), rng.integers(3, size=4000)
     classifier(loss, alpha=1e-2).fit(da.from_array(X, (1000, 5)), y)
