@@ -16,7 +16,7 @@ import numpy as np
 from distributed import Client, LocalCluster, wait
 
 from sklinear import SoftmaxClassifier
-from sklinear._base import _check_block, _check_block_weights
+from sklinear._checks import check_block, check_block_weights
 from sklinear._data import Data
 from sklinear._distributed import Blocks
 from sklinear._losses import CrossEntropy
@@ -28,7 +28,7 @@ FEATURES, CLASSES, BLOCKS, REPEATS = 300, 10, 4, 10
 
 def check(X):
     """What fit asks of a block."""
-    return _check_block(X, name="SoftmaxClassifier")
+    return check_block(X, name="SoftmaxClassifier")
 
 
 def make(seed, n, k):
@@ -86,9 +86,9 @@ def evaluations(client):
     def everyone():
         return [*client.run(time.process_time).values(), *own()]
 
-    for n in (20_000, 80_000, 320_000):
+    for n in (20_000, 80_000, 320_000, 1_280_000):
         X, y = rows(n, CLASSES)
-        blocks = Blocks(X, y, None, check, _check_block_weights)
+        blocks = Blocks(X, y, None, check, check_block_weights)
         data = blocks.data(blocks.labels, np.ones(CLASSES))
         W = np.random.default_rng(1).normal(size=(FEATURES, CLASSES)) / 100
         at = Point(CrossEntropy(), W, np.zeros(CLASSES))

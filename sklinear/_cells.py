@@ -11,6 +11,7 @@ from traceback import format_exc
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
@@ -82,6 +83,11 @@ class Search:
         """Names of several scorers; none if there is one."""
         return tuple(getattr(self.scorer, "_scorers", ()))
 
+    def __sizeof__(self) -> int:
+        """With the rows: joblib on Dask sends what is large once, not a task."""
+        values = self.X.data if issparse(self.X) else self.X
+        return object.__sizeof__(self) + int(getattr(values, "nbytes", 0))
+
 
 @dataclass(frozen=True)
 class Task:
@@ -92,6 +98,10 @@ class Task:
     folds: list[Fold]
     contexts: dict[tuple[int, int], Any]  # of callbacks, by cell and fold
     caller: Any  # the estimator that has callbacks
+
+    def __sizeof__(self) -> int:
+        """With the folds, as that of a search."""
+        return object.__sizeof__(self) + sum(fold.weights.nbytes for fold in self.folds)
 
 
 def distinct(cells: list[Cell]) -> list[Problem]:

@@ -8,27 +8,20 @@ Dask, so that blocks of a worker that is lost are made again.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from numbers import Number
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    assert_all_finite,
-    column_or_1d,
-)
+from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from sklinear._data import Data, Sums, Tally, computing_dtype
-from sklinear._threads import single_threaded_blas
-
-FAN_IN = 8  # sums that one task adds up
+from sklinear._dispatch import computed, made, named, persisted
+from sklinear._passes import Passes, Visit
 
 
 def is_dask(X: Any) -> bool:
@@ -46,69 +39,6 @@ def without_rows(X: Any) -> Any:
             f"array of shape {X.shape}: reshape it, or compute its chunk sizes."
         )
     return np.empty((0, int(X.shape[1])))
-
-
-# Errors -------------------------------------------------------------------------------
-
-
-def named(what: str, function: Callable[..., Any], *args: Any) -> Any:
-    """function(*args), whose error would say in what it happened."""
-    try:
-        return function(*args)
-    except Exception as error:
-        raise _renamed(error, what)  # noqa: B904 - it is the same error
-
-
-def _renamed(error: Exception, what: str) -> Exception:
-    """The user's error with ``what`` before its message, or as a note to it."""
-    if error.args and isinstance(error.args[0], str):
-        message, *others = error.args
-        if message.startswith("block "):
-            return error
-        error.args = (f"{what}: {message}", *others)
-        if what in str(error):
-            return error
-        error.args = (message, *others)
-    error.add_note(what)
-    return error
-
-
-def computed(wanted: Any, blocks: dict[str, Any]) -> Any:
-    """``wanted``, computed; an error says in which of the blocks it happened."""
-    import dask
-
-    return _blamed(lambda: dask.compute(wanted)[0], blocks)
-
-
-def _persisted(wanted: list[Any], blocks: dict[str, Any]) -> list[Any]:
-    """The same where they lie."""
-    import dask
-
-    return list(_blamed(lambda: dask.persist(*wanted), blocks))
-
-
-def _blamed(act: Callable[[], Any], blocks: dict[str, Any]) -> Any:
-    """What ``act`` says; where it fails, the block is named.
-
-    A block that cannot be made fails before any code of ours sees it, so that it has to
-    be looked for.
-    """
-    import dask
-
-    try:
-        return act()
-    except Exception as error:
-        if not str(error).startswith("block "):
-            for what, block in blocks.items():
-                try:
-                    dask.compute(dask.delayed(_nothing)(block))
-                except Exception:
-                    raise _renamed(error, what)  # noqa: B904 - it is the same error
-        raise
-
-
-def _nothing(block: Any) -> None:
-    """All that is asked of a block is to be there."""
 
 
 # Blocks -------------------------------------------------------------------------------
@@ -137,15 +67,30 @@ def numbered(blocks: list[Any], name: str) -> dict[str, Any]:
     return {f"block {i} of {name}": block for i, block in enumerate(blocks)}
 
 
-def aligned(values: Any, lengths: list[int], name: str) -> list[Any]:
-    """Labels or weights, cut as the blocks of X are, whatever they come as."""
+def made_together(**collections: Any) -> dict[str, list[Any]]:
+    """The row blocks of those that are Dask's, made at once: they may share tasks."""
+    blocks = {
+        name: row_blocks(each) for name, each in collections.items() if is_dask(each)
+    }
+    names = [numbered(each, name) for name, each in blocks.items()]
+    lie = iter(made(dict(itertools.chain.from_iterable(n.items() for n in names))))
+    return {
+        name: list(itertools.islice(lie, len(each))) for name, each in blocks.items()
+    }
+
+
+def aligned(
+    values: Any, blocks: list[Any] | None, lengths: list[int], name: str
+) -> list[Any]:
+    """Labels or weights, cut as the blocks of X are, whatever they come as.
+
+    ``blocks`` are theirs where they are Dask's.
+    """
     import dask
 
     if values is None or isinstance(values, Number):
         return [values] * len(lengths)
-    if is_dask(values):
-        blocks = row_blocks(values)
-        blocks = _persisted(blocks, numbered(blocks, name))
+    if blocks is not None:
         own = lengths_of(values, blocks, name)
     else:
         values = column_or_1d(values, warn=True)
@@ -155,7 +100,7 @@ def aligned(values: Any, lengths: list[int], name: str) -> list[Any]:
             f"X and {name} must have as many rows, got {sum(lengths)} and {sum(own)}."
         )
     pairs = list(itertools.pairwise(np.cumsum([0, *lengths])))
-    if not is_dask(values):
+    if blocks is None:
         return [values[a:b] for a, b in pairs]
     if own == lengths:
         return blocks
@@ -252,14 +197,14 @@ class Blocks:
 
         if y is None:
             raise ValueError("y must be given: class labels, got None.")
-        names = numbered(row_blocks(X), "X")
-        given = _persisted(list(names.values()), names)
-        names = dict(zip(names, given, strict=True))
+        lie = made_together(X=X, y=y, sample_weight=sample_weight)
+        given = lie["X"]
+        names = numbered(given, "X")
         looks = [dask.delayed(_look)(check_rows, what, x) for what, x in names.items()]
         facts = computed(looks, names)
         if not all(fact.ready for fact in facts):
             ready = [dask.delayed(_ready)(check_rows, *item) for item in names.items()]
-            given = _persisted(ready, names)
+            given = persisted(ready, names)
         self.d = facts[0].d
         for what, fact in zip(names, facts, strict=True):
             if fact.d != self.d:
@@ -270,18 +215,19 @@ class Blocks:
         self.n = sum(lengths)
         if self.n == 0:
             raise ValueError("X must have rows, got blocks with 0 sample(s) in all.")
-        y = aligned(y, lengths, "y")
-        sample_weight = aligned(sample_weight, lengths, "sample_weight")
+        y = aligned(y, lie.get("y"), lengths, "y")
+        weights = lie.get("sample_weight")
+        weights = aligned(sample_weight, weights, lengths, "sample_weight")
         self.dtype = computing_dtype(np.result_type(*(fact.dtype for fact in facts)))
         self.sparse = any(fact.sparse for fact in facts)
         self.numbers = [i for i, n in enumerate(lengths) if n]
         self.X = [given[i] for i in self.numbers]
         rows = [
-            dask.delayed(_label)(check_weights, i, given[i], y[i], sample_weight[i])
+            dask.delayed(_label)(check_weights, i, given[i], y[i], weights[i])
             for i in self.numbers
         ]
         blocks = {f"block {i} of y": y[i] for i in self.numbers}
-        self.rows = _persisted(rows, blocks)
+        self.rows = persisted(rows, blocks)
         found = computed([dask.delayed(_masses)(row) for row in self.rows], blocks)
         labels = np.concatenate([labels for labels, _ in found])
         self.labels, places = np.unique(labels, return_inverse=True)
@@ -294,46 +240,18 @@ class Blocks:
 
         masses = self.masses[np.searchsorted(self.labels, classes)] * each
         factors = each / masses.sum()
-        rows = dask.persist(
-            *[dask.delayed(_coded)(row, classes, factors) for row in self.rows]
+        names = {
+            f"block {i} of y": row
+            for i, row in zip(self.numbers, self.rows, strict=True)
+        }
+        rows = persisted(
+            [dask.delayed(_coded)(row, classes, factors) for row in self.rows], names
         )
-        parts = list(zip(self.numbers, self.X, rows, strict=True))
+        passes = Passes(list(zip(self.numbers, self.X, rows, strict=True)))
         shape = self.n, self.d
         return DistributedData(
-            parts, shape, self.dtype, self.sparse, masses / masses.sum()
+            passes, shape, self.dtype, self.sparse, masses / masses.sum()
         )
-
-
-# Passes -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """What is sent to every block."""
-
-    visit: Callable[..., Any]
-    args: tuple
-    n_classes: int
-    dtype: np.dtype
-
-    def __call__(self, X: Any, y: np.ndarray, weights: np.ndarray) -> Any:
-        """Its sums over the rows of one block."""
-        with single_threaded_blas():
-            data = Data(X, y, weights, self.n_classes, self.dtype)
-            return self.visit(data, *self.args)
-
-
-def _visited(sent: _Pass, i: int, X: Any, rows: tuple) -> Any:
-    """One block's sums."""
-    return named(f"block {i} of X", sent, X, *rows)
-
-
-def _added(sums: list[Any]) -> Any:
-    """What visits to several blocks say of all of them."""
-    first = sums[0]
-    if isinstance(first, tuple):
-        return tuple(_added(list(parts)) for parts in zip(*sums, strict=True))
-    return None if first is None else functools.reduce(lambda a, b: a + b, sums)
 
 
 class DistributedData(Data):
@@ -343,14 +261,14 @@ class DistributedData(Data):
 
     def __init__(
         self,
-        parts: list[tuple[int, Any, Any]],
+        passes: Passes,
         shape: tuple[int, int],
         dtype: np.dtype,
         sparse: bool,
         masses: np.ndarray,
         tally: Tally | None = None,
     ):
-        self._parts = parts  # number, X, and labels and weights of each block
+        self._passes = passes
         self._shape, self.dtype, self.sparse = shape, dtype, sparse
         self.class_masses, self.n_classes = masses, len(masses)
         self.tally = Tally() if tally is None else tally
@@ -363,42 +281,14 @@ class DistributedData(Data):
 
     def total(self, visit: Callable[..., Sums], *args: Any) -> Sums:
         """What ``visit(block, *args)`` sums up over all blocks."""
-        from dask.delayed import Delayed
-        from dask.highlevelgraph import HighLevelGraph
-
         self.tally.rows += self._shape[0]
-        # one layer, which is much less work to send than one a task
-        token = uuid.uuid4().hex
-        sent = f"params-{token}"  # once for all blocks
-        graph: dict[Any, Any] = {
-            sent: _Pass(visit, args, self.n_classes, self.dtype),
-        }
-        level = []
-        for i, X, rows in self._parts:
-            level.append((f"{visit.__name__}-{token}", i))
-            graph[level[-1]] = (_visited, sent, i, X.key, rows.key)
-        depth = 0
-        while len(level) > 1:
-            above = [(f"sum-{depth}-{token}", i) for i in range(0, len(level), FAN_IN)]
-            for key in above:
-                graph[key] = (_added, level[key[1] : key[1] + FAN_IN])
-            level, depth = above, depth + 1
-        name = f"total-{token}"
-        graph[name] = level[0]
-        parts = [part for _, *both in self._parts for part in both]
-        layers = HighLevelGraph.from_collections(name, graph, dependencies=parts)
-        try:
-            return computed(
-                Delayed(name, layers), {f"block {i} of X": X for i, X, _ in self._parts}
-            )
-        except BaseException:  # whoever holds the traceback does not hold the rows
-            self.close()
-            raise
+        sent = Visit(visit, args, self.n_classes, self.dtype)
+        return self._passes.run(sent, self.shape[1] * self.n_classes)
 
     def astype(self, dtype: Any) -> Data:
         """The same data, with products computed in another precision."""
         cast = DistributedData(
-            self._parts,
+            self._passes,
             self._shape,
             computing_dtype(dtype),
             self.sparse,
@@ -409,4 +299,4 @@ class DistributedData(Data):
 
     def close(self) -> None:
         """The rows are let go; those that the user has persisted stay."""
-        self._parts.clear()
+        self._passes.close()

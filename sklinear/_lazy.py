@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from sklinear._dispatch import computed, named
 from sklinear._distributed import (
     aligned,
-    computed,
     is_dask,
     lengths_of,
-    named,
+    made_together,
     numbered,
-    row_blocks,
     without_rows,
 )
 
@@ -59,15 +58,15 @@ def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
     """Share of the rows, by weight, whose label the model predicts."""
     import dask
 
-    blocks = row_blocks(X)
-    lengths = lengths_of(X, blocks, "X")
+    lie = made_together(X=model.predict(X), y=y, sample_weight=sample_weight)
+    labels = lie["X"]
+    lengths = lengths_of(X, labels, "X")
     y, weights = (
-        aligned(values, lengths, name)
+        aligned(values, lie.get(name), lengths, name)
         for values, name in ((y, "y"), (sample_weight, "sample_weight"))
     )
-    labels = row_blocks(model.predict(X))
     hits = [dask.delayed(_hits)(*part) for part in zip(labels, y, weights, strict=True)]
-    right, total = np.sum(computed(hits, numbered(blocks, "X")), axis=0)
+    right, total = np.sum(computed(hits, numbered(labels, "X")), axis=0)
     return float(right / total)
 
 

@@ -18,10 +18,17 @@ import pytest
 import scipy.sparse
 from conftest import PROBLEMS, Problem, classifier, full_params, objective
 from distributed import Client, LocalCluster
+from joblib import parallel_config
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from sklinear import SoftmaxClassifier, _distributed
+from sklinear import (
+    LinearSVMClassifierCV,
+    SoftmaxClassifier,
+    SoftmaxClassifierCV,
+)
 from sklinear._distributed import DistributedData
+from sklinear._passes import Passes
 
 SAME = 1e-8  # relative distance of objectives: both fits are polished beyond it
 CHUNKS = {
@@ -178,25 +185,15 @@ def test_warm_start_begins_where_the_last_fit_ended():
 
 
 def test_answers_do_not_grow_with_the_rows(loss, monkeypatch):
-    answers, passes = {}, []
-    computed, total = _distributed.computed, DistributedData.total
+    answers = {}
+    run = Passes.run
 
-    def spy(wanted, blocks):
-        answer = computed(wanted, blocks)
-        if passes:
-            answers[passes[-1]] = max(
-                len(pickle.dumps(answer)), answers.get(passes[-1], 0)
-            )
+    def spy(self, visit, n_params):
+        answer, name = run(self, visit, n_params), visit.function.__name__
+        answers[name] = max(len(pickle.dumps(answer)), answers.get(name, 0))
         return answer
 
-    monkeypatch.setattr(_distributed, "computed", spy)
-    monkeypatch.setattr(
-        DistributedData,
-        "total",
-        lambda self, visit, *args: (
-            passes.append(visit.__name__) or total(self, visit, *args)
-        ),
-    )
+    monkeypatch.setattr(Passes, "run", spy)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(4000, 5)), rng.integers(3, size=4000)
     classifier(loss, alpha=1e-2).fit(da.from_array(X, (1000, 5)), y)
@@ -316,6 +313,29 @@ def test_threads(loss):
     assert_same_fit(model, classifier(loss, alpha=1e-2).fit(*problem), problem)
 
 
+def where_it_is_made(x):
+    """Rows with the number of the process that made them as a fifth feature."""
+    return np.column_stack([x, np.full(len(x), float(os.getpid()))])
+
+
+def test_processes():
+    X, y, _ = PROBLEMS["iris"]
+    want = SoftmaxClassifier().fit(X, y)
+    rows = lazy(PROBLEMS["iris"], (80, -1)).X.map_blocks(
+        where_it_is_made, dtype=float, chunks=((80, 70), 5)
+    )
+    # processes take long to begin: two sets of them, for the rows and for what is asked
+    with dask.config.set(scheduler="processes", num_workers=1):
+        model = SoftmaxClassifier().fit(rows, y)
+        methods = "predict", "predict_proba", "decision_function", "certify"
+        answers = dask.compute(rows, *(getattr(model, each)(rows) for each in methods))
+    assert not (answers[0][:, 4] == os.getpid()).any()
+    assert model.dual_gap_ <= 1e-4
+    assert_same_fit(model, want.fit(answers[0], y), Problem(answers[0], y))
+    for each, answer in zip(methods, answers[1:], strict=True):
+        np.testing.assert_allclose(answer, getattr(model, each)(answers[0]), rtol=1e-12)
+
+
 # A cluster of two processes -----------------------------------------------------------
 
 
@@ -406,3 +426,31 @@ def test_an_interrupted_fit_leaves_the_cluster_usable(on_cluster, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert SoftmaxClassifier().fit(*problem).dual_gap_ <= 1e-4
+
+
+@pytest.mark.parametrize("search", [LinearSVMClassifierCV, SoftmaxClassifierCV])
+def test_joblib_on_a_cluster_drives_a_search(search, on_cluster):
+    X, y, _ = PROBLEMS["iris"]
+    X = np.repeat(X, 20, axis=1)  # 0.1 MB
+    alone = search(alphas=[1e-1, 1.0, 10.0], cv=3, tol=1e-10)
+    shared = clone(alone).set_params(n_jobs=2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*est penalty of its grid")
+        alone.fit(X, y)
+        with (
+            parallel_config("dask"),
+            # the rows go to the workers once, and not with tasks: Dask would warn
+            dask.config.set(
+                {"distributed.admin.large-graph-warning-threshold": "50 kB"}
+            ),
+        ):
+            shared.fit(X, y)
+    assert shared.best_params_ == alone.best_params_
+    # log losses of the same optima, reached by other ways
+    np.testing.assert_allclose(
+        shared.cv_results_["mean_test_score"],
+        alone.cv_results_["mean_test_score"],
+        rtol=0,
+        atol=1e-7 if search is SoftmaxClassifierCV else 0,
+    )
+    np.testing.assert_array_equal(shared.coef_, alone.coef_)

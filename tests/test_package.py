@@ -33,6 +33,8 @@ ORDER = [
     "_objective",
     "_duality",
     "_certificate",
+    "_dispatch",
+    "_passes",
     "_distributed",
     "_lazy",
     "_solvers",

@@ -1,0 +1,154 @@
+"""Tasks of Dask: who runs them, and errors that say in which block they happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+SIZE_OF_A_WARNING = "distributed.admin.large-graph-warning-threshold"
+
+
+def where() -> Any:
+    """The scheduler of tasks over rows that were made; None is the current one.
+
+    Rows that Dask's scheduler "processes" has made lie in this process. To send them to
+    new processes in every pass takes longer than any pass: here threads do.
+    """
+    from dask import multiprocessing
+    from dask.base import get_scheduler
+    from dask.delayed import Delayed
+
+    current = get_scheduler(cls=Delayed)
+    return _threads if current is multiprocessing.get else None
+
+
+def _threads(graph: Any, keys: Any, **kwargs: Any) -> Any:
+    """Dask's scheduler "threads", though there be a pool of processes."""
+    import dask
+    from dask import threaded
+
+    with dask.config.set(pool=None):
+        return threaded.get(graph, keys, **kwargs)
+
+
+def made(blocks: dict[str, Any]) -> list[Any]:
+    """What the user's tasks give, where they give it; all of them at once."""
+    import dask
+
+    return list(_blamed(lambda: dask.persist(*blocks.values()), blocks, None))
+
+
+def persisted(wanted: list[Any], blocks: dict[str, Any]) -> list[Any]:
+    """What becomes of blocks that were made, where they lie."""
+    import dask
+
+    own = where()
+    return list(_blamed(lambda: dask.persist(*wanted, scheduler=own), blocks, own))
+
+
+def computed(wanted: Any, blocks: dict[str, Any]) -> Any:
+    """Answers of tasks over blocks that were made."""
+    import dask
+
+    own = where()
+    return _blamed(lambda: dask.compute(wanted, scheduler=own)[0], blocks, own)
+
+
+class Dispatch:
+    """Runs graphs over rows that were made, one after the other."""
+
+    def __init__(self, blocks: dict[str, Any]):
+        self._blocks = blocks
+        self._last: Any = None  # the answer of the graph before, on the cluster
+
+    def __call__(self, graph: dict[Any, Any], key: Any) -> Any:
+        """The answer ``key`` of a graph."""
+        return _blamed(lambda: self._run(graph, key), self._blocks, where())
+
+    def close(self) -> None:
+        """Nothing is held any longer."""
+        self._blocks, self._last = {}, None
+
+    def _run(self, graph: dict[Any, Any], key: Any) -> Any:
+        import dask
+        from dask.base import get_scheduler
+        from dask.delayed import Delayed
+
+        get = get_scheduler(scheduler=where(), cls=Delayed)
+        client = _client_of(get)
+        if client is None:
+            return get(graph, key)
+        with dask.config.set({SIZE_OF_A_WARNING: "1TB"}):  # large params are meant
+            future = client.get(graph, key, sync=False)
+        # that of the graph before is let go only now: the message that says so would
+        # hold up what is sent within 10 ms after it
+        self._last = future
+        return client.gather(future)
+
+
+def _client_of(get: Callable[..., Any]) -> Any:
+    """The ``distributed.Client`` whose method it is, if any.
+
+    None within a task too, which must let others run while it waits: get sees to that.
+    """
+    try:
+        from distributed import Client, get_worker
+    except ImportError:
+        return None
+    client = getattr(get, "__self__", None)
+    if not isinstance(client, Client):
+        return None
+    try:
+        get_worker()
+    except ValueError:
+        return client
+    return None
+
+
+# Errors -------------------------------------------------------------------------------
+
+
+def named(what: str, function: Callable[..., Any], *args: Any) -> Any:
+    """function(*args), whose error would say in what it happened."""
+    try:
+        return function(*args)
+    except Exception as error:
+        raise _renamed(error, what)  # noqa: B904 - it is the same error
+
+
+def _renamed(error: Exception, what: str) -> Exception:
+    """The user's error with ``what`` before its message, or as a note to it."""
+    if error.args and isinstance(error.args[0], str):
+        message, *others = error.args
+        if message.startswith("block "):
+            return error
+        error.args = (f"{what}: {message}", *others)
+        if what in str(error):
+            return error
+        error.args = (message, *others)
+    error.add_note(what)
+    return error
+
+
+def _blamed(act: Callable[[], Any], blocks: dict[str, Any], scheduler: Any) -> Any:
+    """What ``act`` says; where it fails, the block is named.
+
+    A block that cannot be made fails before any code of ours sees it, so that it has to
+    be looked for.
+    """
+    import dask
+
+    try:
+        return act()
+    except Exception as error:
+        if not str(error).startswith("block "):
+            for what, block in blocks.items():
+                try:
+                    dask.compute(dask.delayed(_nothing)(block), scheduler=scheduler)
+                except Exception:
+                    raise _renamed(error, what)  # noqa: B904 - it is the same error
+        raise
+
+
+def _nothing(block: Any) -> None:
+    """All that is asked of a block is to be there."""
