@@ -176,7 +176,7 @@ def dense_step(
         H[j, :, j] = own[j] + (1 - 1 / k) * penalty
     square = H[:-1, :, :-1].reshape((k - 1) * d1, -1)
     diagonal = np.einsum("ii->i", square)
-    jitter = 1e-13 * diagonal.mean()
+    jitter = 1e-13 * diagonal.mean() or 1.0  # nothing bends without a penalty
     while True:
         diagonal += jitter
         try:  # its transpose lies in memory as LAPACK wants it
@@ -184,6 +184,8 @@ def dense_step(
             break
         except np.linalg.LinAlgError:
             jitter *= 100
+            if not np.isfinite(jitter):
+                return np.zeros_like(gradient)  # no step
     target = gradient.mean(axis=1)[:, None] - gradient[:, :-1]
     step = np.zeros((d1, k))
     step[:, :-1] = scipy.linalg.cho_solve(factor, target.T.ravel()).reshape(k - 1, d1).T
