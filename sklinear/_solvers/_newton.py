@@ -51,6 +51,7 @@ from sklinear._variables import Variables, choose_variables
 
 LARGEST_DENSE = 800  # params up to which variables get a factor of their own
 DENSE = 1.2e9  # operations of a dense Newton step, beyond which CG is quicker
+WIDEST_DENSE = 300  # params of a dense step of the softmax, to which all rows add
 LARGEST_ACTIVE = 4096  # params up to which active margins may be written out
 SKINNY = 1.5  # times as long an operation takes in a product with few columns
 LAST_RESORT = 5e9  # operations of a dense step when half of the iterations are gone
@@ -187,7 +188,8 @@ def _on_samples(
 def is_dense(objective: Objective) -> bool:
     """Whether Newton steps are taken with the Hessian written out."""
     (d1, k), n = objective.shape, objective.data.shape[0]
-    return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE
+    wide = d1 * k > WIDEST_DENSE and isinstance(objective.loss, CrossEntropy)
+    return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE and not wide
 
 
 def is_cheap(objective: Objective) -> bool:
