@@ -27,6 +27,7 @@ from sklinear import (
     SoftmaxClassifier,
     SoftmaxClassifierCV,
 )
+from sklinear._dispatch import SIZE_OF_A_WARNING
 from sklinear._distributed import DistributedData
 from sklinear._passes import Passes
 
@@ -434,17 +435,13 @@ def test_joblib_on_a_cluster_drives_a_search(search, on_cluster):
     X = np.repeat(X, 20, axis=1)  # 0.1 MB
     alone = search(alphas=[1e-1, 1.0, 10.0], cv=3, tol=1e-10)
     shared = clone(alone).set_params(n_jobs=2)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*est penalty of its grid")
+    with warnings.catch_warnings(record=True) as caught:  # an error would be lost
+        warnings.simplefilter("always")
         alone.fit(X, y)
-        with (
-            parallel_config("dask"),
-            # the rows go to the workers once, and not with tasks: Dask would warn
-            dask.config.set(
-                {"distributed.admin.large-graph-warning-threshold": "50 kB"}
-            ),
-        ):
+        with parallel_config("dask"), dask.config.set({SIZE_OF_A_WARNING: "50 kB"}):
             shared.fit(X, y)
+    # the rows go to the workers once, not with every task
+    assert not [each for each in caught if "large graph" in str(each.message)]
     assert shared.best_params_ == alone.best_params_
     # log losses of the same optima, reached by other ways
     np.testing.assert_allclose(
