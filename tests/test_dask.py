@@ -11,13 +11,14 @@ import warnings
 
 import dask
 import dask.array as da
+import dask.bag as bag
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
 from conftest import PROBLEMS, Problem, classifier, full_params, objective
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_client
 from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -26,6 +27,7 @@ from sklinear import (
     LinearSVMClassifierCV,
     SoftmaxClassifier,
     SoftmaxClassifierCV,
+    _passes,
 )
 from sklinear._dispatch import SIZE_OF_A_WARNING
 from sklinear._distributed import DistributedData
@@ -298,6 +300,16 @@ def test_labels_and_weights_are_checked_block_by_block():
         model.fit(X, y).predict(X[:, :3])
 
 
+def test_what_has_no_blocks_of_rows_is_no_collection_to_fit():
+    X, y, _ = lazy(PROBLEMS["iris"])
+    for given in (dask.delayed(np.ones)((3, 3)), bag.from_sequence([[1, 2], [3, 4]])):
+        kind = type(given).__name__
+        with pytest.raises(TypeError, match=f"X must be a Dask array .* got {kind}"):
+            SoftmaxClassifier().fit(given, y)
+        with pytest.raises(TypeError, match=f"y must be a Dask array .* got {kind}"):
+            SoftmaxClassifier().fit(X, given)
+
+
 def test_solvers_that_need_all_rows_in_one_place_say_so():
     X, y, _ = lazy(PROBLEMS["iris"])
     for solver in ("sgd", "dual"):
@@ -378,6 +390,30 @@ def test_a_cluster_fits_as_one_process_does(loss, on_cluster):
     model = classifier(loss, alpha=1e-1).fit(*lazy(problem, (20, -1)))
     assert_same_fit(model, classifier(loss, alpha=1e-1).fit(*problem), problem)
     wait_until(lambda: remembered(on_cluster) == 0)  # nothing is left behind
+
+
+def fit_in_a_task():
+    """A gap that a worker proves, asking its own cluster."""
+    X, y, _ = lazy(PROBLEMS["iris"])
+    with get_client().as_current():
+        return SoftmaxClassifier(alpha=1.0, tol=1e-2).fit(X, y).dual_gap_
+
+
+def test_fits_within_tasks_do_not_wait_for_each_other(on_cluster):
+    tasks = [on_cluster.submit(fit_in_a_task, pure=False) for _ in range(3)]
+    assert max(task.result(timeout=60) for task in tasks) <= 1e-2
+
+
+def test_params_may_be_large(on_cluster):
+    rng = np.random.default_rng(0)
+    X = scipy.sparse.random(60, 2000, 1e-2, format="csr", random_state=rng)
+    problem = Problem(X, rng.integers(3, size=60))
+    with pytest.MonkeyPatch.context() as patch:
+        # 16 bytes in place of 4 MB: params are a task of their own
+        patch.setattr(_passes, "EMBEDDED", 16)
+        with dask.config.set({SIZE_OF_A_WARNING: "20 kB"}):  # would be an error
+            model = SoftmaxClassifier(alpha=1e-2).fit(*lazy(problem, (20, -1)))
+    assert_same_fit(model, SoftmaxClassifier(alpha=1e-2).fit(*problem), problem)
 
 
 def test_a_cluster_names_the_block_that_fails(on_cluster):
