@@ -143,16 +143,23 @@ class _Facts(NamedTuple):
 
 
 def _ready(check: Callable[[Any], Any], what: str, X: Any) -> Any:
-    """A block as numbers, dense or CSR."""
+    """A block as numbers, dense or CSR.
+
+    Rows that were sent may lie where no number of theirs begins at a whole word, and
+    every product would copy them first.
+    """
     X = named(what, check, X)
-    return X.astype(computing_dtype(X.dtype)) if scipy.sparse.issparse(X) else X
+    if scipy.sparse.issparse(X):
+        return X.astype(computing_dtype(X.dtype))
+    return np.require(X, requirements="A")
 
 
 def _look(check: Callable[[Any], Any], what: str, X: Any) -> _Facts:
     """At a block, whether it is valid."""
     checked = named(what, check, X)
     sparse = scipy.sparse.issparse(checked)
-    ready = checked is X and not (sparse and X.dtype != computing_dtype(X.dtype))
+    own = checked.dtype == computing_dtype(checked.dtype)
+    ready = checked is X and (own if sparse else X.flags.aligned)
     n, d = checked.shape
     return _Facts(n, d, checked.dtype, sparse, ready)
 

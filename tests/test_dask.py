@@ -31,7 +31,7 @@ from sklinear import (
 )
 from sklinear._dispatch import SIZE_OF_A_WARNING
 from sklinear._distributed import DistributedData
-from sklinear._passes import Passes
+from sklinear._passes import Passes, Visit
 
 SAME = 1e-8  # relative distance of objectives: both fits are polished beyond it
 CHUNKS = {
@@ -117,6 +117,25 @@ def test_dtypes_are_those_of_the_rows_in_memory(loss, dtype):
     # float32 coefficients are rounded, and both are as near as tol says
     np.testing.assert_allclose(model.coef_, theirs.coef_, rtol=1e-2, atol=1e-3)
     assert model.dual_gap_ <= 1e-6
+
+
+def shifted(x):
+    """The same rows a byte further on, as those that were sent from elsewhere."""
+    moved = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    moved[:] = x
+    return moved
+
+
+def test_rows_that_lie_askew_are_put_right_once(loss, monkeypatch):
+    problem, seen = PROBLEMS["iris"], set()
+    function = Visit._sums
+    monkeypatch.setattr(
+        Visit, "_sums", lambda *a: seen.add(a[1].flags.aligned) or function(*a)
+    )
+    X, y, _ = lazy(problem)
+    model = classifier(loss).fit(X.map_blocks(shifted), y)
+    assert seen == {True}
+    assert_same_fit(model, classifier(loss).fit(*problem), problem)
 
 
 def test_unknown_and_unlike_chunks():
