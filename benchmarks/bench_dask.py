@@ -1,9 +1,13 @@
 """Two worker processes against one process, and against dask-ml where it is installed.
 
-Run with ``OPENBLAS_NUM_THREADS=1``. Prints: time of an evaluation, bytes that cross the
-network for one, and a whole fit of a binary problem beside dask-ml's.
+Run with ``OPENBLAS_NUM_THREADS=1``, on a machine that does nothing else: the workers
+and the process with client and scheduler have two cores between them. Prints: time of
+an evaluation, bytes that cross the network for one, and a whole fit of a binary problem
+beside dask-ml's. ``--rows`` picks sizes; 1280000 take 7 GB. ``--no-fits`` leaves out
+the fits.
 """
 
+import argparse
 import importlib.util
 import os
 import pickle
@@ -13,7 +17,7 @@ from functools import partial
 import dask
 import dask.array as da
 import numpy as np
-from distributed import Client, LocalCluster, wait
+from distributed import Client, LocalCluster, get_client, wait
 
 from sklinear import SoftmaxClassifier
 from sklinear._checks import check_block, check_block_weights
@@ -24,6 +28,7 @@ from sklinear._objective import Point, evaluate
 from sklinear._threads import single_threaded_blas
 
 FEATURES, CLASSES, BLOCKS, REPEATS = 300, 10, 4, 10
+ROWS = [400, 80_000, 320_000, 1_280_000]  # the first shows what Dask itself costs
 
 
 def check(X):
@@ -31,24 +36,41 @@ def check(X):
     return check_block(X, name="SoftmaxClassifier")
 
 
-def make(seed, n, k):
-    """Rows with labels of a noisy linear model in the last column."""
-    rng = np.random.default_rng(int(np.ravel(seed)[0]))
-    X = rng.normal(size=(n, FEATURES))
+def make(seed, n):
+    """Rows of a block."""
+    return np.random.default_rng(seed).normal(size=(n, FEATURES))
+
+
+def label(X, seed, k):
+    """Labels of a noisy linear model."""
     W = np.random.default_rng(0).normal(size=(FEATURES, k))
-    y = (X @ W + 10 * rng.normal(size=(n, k))).argmax(axis=1)
-    return np.column_stack([X, y])
+    noise = np.random.default_rng(100 + seed).normal(size=(len(X), k))
+    return (X @ W + 10 * noise).argmax(axis=1)
 
 
 def rows(n, k):
-    """X and y in blocks, where the workers made them."""
-    each = n // BLOCKS
-    both = da.arange(BLOCKS, chunks=1).map_blocks(
-        make, each, k, new_axis=1, chunks=(each, FEATURES + 1), dtype=float
-    )
-    X, y = dask.persist(both[:, :-1], both[:, -1].astype(int))
+    """X and y in blocks, where the workers made them, as many on each."""
+    each, X, y = n // BLOCKS, [], []
+    workers = list(get_client().nthreads())
+    for i in range(BLOCKS):
+        with dask.annotate(workers=workers[i % len(workers)]):
+            block = dask.delayed(make)(i, each)
+            labels = dask.delayed(label)(block, i, k)
+            X.append(da.from_delayed(block, (each, FEATURES), float))
+            y.append(da.from_delayed(labels, (each,), int))
+    with dask.config.set(optimization__fuse__active=False):
+        X, y = dask.persist(da.concatenate(X), da.concatenate(y), optimize_graph=False)
     wait([X, y])
     return X, y
+
+
+def fetched(X):
+    """The rows in this process, aligned, which those that Dask sends may not be."""
+    here = np.empty(X.shape)
+    for i, block in enumerate(X.to_delayed().ravel()):
+        n = X.chunks[0][i]
+        here[i * n : (i + 1) * n] = block.compute()
+    return here
 
 
 def sent(client):
@@ -71,13 +93,43 @@ def timed(act, clocks):
     return 1e3 * min(walls), 1e3 * cpu, answer
 
 
-def evaluations(client):
+def alone(X, y, at):
+    """Least time of an evaluation of the blocks on one worker, without Dask, in ms."""
+    data = [
+        Data(x, labels, np.full(len(x), 1 / len(x)), CLASSES)
+        for x, labels in zip(X, y, strict=True)
+    ]
+    walls = []
+    with single_threaded_blas():
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            for part in data:
+                evaluate(part, at, False)
+            walls.append(time.perf_counter() - start)
+    return 1e3 * min(walls)
+
+
+def side_by_side(client, X, y, at):
+    """The same of all workers at once, the slowest: what no scheduler can better."""
+    workers = list(client.nthreads())
+    X, y = (client.compute(list(each.to_delayed().ravel())) for each in (X, y))
+    tasks = [
+        client.submit(
+            alone, X[i :: len(workers)], y[i :: len(workers)], at, workers=w, pure=False
+        )
+        for i, w in enumerate(workers)
+    ]
+    return max(client.gather(tasks))
+
+
+def evaluations(client, sizes):
     """Time and traffic of one evaluation."""
     print(
-        "| rows | wall: one process, two workers, ms | two / ideal half | CPU: one "
-        "process, each worker, client with scheduler, ms | busier worker / half |"
+        "| rows | wall: one process, two side by side without Dask, two workers, ms "
+        "| two workers / ideal half | of it Dask's, ms | CPU: one process, each "
+        "worker, client with scheduler, ms | busier worker / half |"
     )
-    print("| --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- |")
     traffic = []
 
     def own():
@@ -86,7 +138,7 @@ def evaluations(client):
     def everyone():
         return [*client.run(time.process_time).values(), *own()]
 
-    for n in (20_000, 80_000, 320_000, 1_280_000):
+    for n in sizes:
         X, y = rows(n, CLASSES)
         blocks = Blocks(X, y, None, check, check_block_weights)
         data = blocks.data(blocks.labels, np.ones(CLASSES))
@@ -98,14 +150,19 @@ def evaluations(client):
         two, cpus, answer = timed(distributed, everyone)
         between = (sent(client) - before) / REPEATS
         traffic.append((n, len(pickle.dumps(at)), len(pickle.dumps(answer)), between))
-        here = Data(X.compute(), y.compute(), np.full(n, 1 / n), CLASSES)
+        apart = side_by_side(client, X, y, at)
+        here = Data(fetched(X), y.compute(), np.full(n, 1 / n), CLASSES)
         with single_threaded_blas():
             one, (cpu,), _ = timed(partial(evaluate, here, at, False), own)
         print(
-            f"| {n} | {one:.0f}, {two:.0f} | {2 * two / one:.2f} | {cpu:.0f}, "
+            f"| {n} | {one:.0f}, {apart:.0f}, {two:.0f} | {2 * two / one:.2f} "
+            f"| {two - apart:.0f} | {cpu:.0f}, "
             f"{cpus[0]:.0f}, {cpus[1]:.0f}, {cpus[2]:.0f} "
-            f"| {2 * max(cpus[:2]) / cpu:.2f} |"
+            f"| {2 * max(cpus[:2]) / cpu:.2f} |",
+            flush=True,
         )
+        data.close()
+        del X, y, blocks, data, distributed, here
     print(
         "\n| rows | params, bytes | a block's answer, bytes | between workers, bytes |"
     )
@@ -151,6 +208,10 @@ def fits():
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="*", default=ROWS)
+    parser.add_argument("--no-fits", action="store_true")
+    asked = parser.parse_args()
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=":0"
@@ -158,6 +219,7 @@ if __name__ == "__main__":
         Client(cluster) as client,
     ):
         print("load", os.getloadavg())
-        evaluations(client)
-        fits()
+        evaluations(client, asked.rows)
+        if not asked.no_fits:
+            fits()
         print("load", os.getloadavg())

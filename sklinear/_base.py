@@ -23,13 +23,12 @@ from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
 from sklinear._certificate import certificate
 from sklinear._checks import (
     KEPT,
-    LARGEST,
     check_block,
     check_block_weights,
+    check_read,
     check_sign,
     check_size,
     loaded,
-    size,
 )
 from sklinear._data import Data, computing_dtype
 from sklinear._distributed import Blocks, is_dask, without_rows
@@ -299,7 +298,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         """X as numbers of a dtype of KEPT, dense, CSR or mapped, and class labels."""
         if is_mapped(X):
             X, y = validate_data(self, X, y, reset=reset, **UNREAD)
-            X = Mapped(X, self._check_mapped)
+            X = Mapped(X, partial(check_read, name=type(self).__name__))
         else:
             X, y = validate_data(
                 self, X, y, accept_sparse="csr", dtype=KEPT, reset=reset
@@ -307,12 +306,6 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             check_size(X)
         check_classification_targets(y)
         return X, y
-
-    def _check_mapped(self, rows: np.ndarray) -> None:
-        """What is asked of X, asked of some of its rows."""
-        if not size(rows) <= LARGEST:
-            self._check_finite(rows)
-            check_size(rows)
 
     def _distributed_data(
         self, X: Any, y: Any, sample_weight: Any

@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_array, column_or_1d
+from sklearn.utils.validation import assert_all_finite, check_array, column_or_1d
 
 from sklinear._mapped import Mapped
 
@@ -36,6 +36,13 @@ def check_size(X: Any) -> None:
             f"X must have values up to {LARGEST:g}, lest their squares overflow, "
             f"got one of size {largest:g}: scale it down."
         )
+
+
+def check_read(rows: np.ndarray, name: str) -> None:
+    """What is asked of a mapped X, of some of its rows; name is the estimator's."""
+    if not size(rows) <= LARGEST:
+        assert_all_finite(rows, estimator_name=name, input_name="X")
+        check_size(rows)
 
 
 def check_block(X: Any, name: str) -> Any:

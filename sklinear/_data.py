@@ -85,6 +85,7 @@ class Data:
         self.y, self.weights, self.n_classes = y, weights, n_classes
         self.tally = Tally() if tally is None else tally
         self._casts: dict[Any, Data] = {}  # not itself: a cycle would keep X alive
+        self._class_sums: np.ndarray | None = None
 
     def __iter__(self) -> Iterator[Block]:
         mapped = self.X.blocks(self._step, self.dtype) if self.mapped else None
@@ -139,12 +140,16 @@ class Data:
         """Total weight of each class, (k,)."""
         return np.bincount(self.y, self.weights, self.n_classes)
 
-    @cached_property
+    @property
     def class_sums(self) -> np.ndarray:
         """Weighted sum of the rows of each class, (d, k)."""
-        if self.dtype != np.float64:
-            return self.astype(np.float64).class_sums
-        return self.total(_class_sums)
+        # no cached_property, whose lock (before Python 3.12) other fits wait for
+        if self._class_sums is None:
+            if self.dtype != np.float64:
+                self._class_sums = self.astype(np.float64).class_sums
+            else:
+                self._class_sums = self.total(_class_sums)
+        return self._class_sums
 
     @property
     def excerpt(self) -> Data | None:

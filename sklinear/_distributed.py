@@ -29,8 +29,19 @@ def is_dask(X: Any) -> bool:
     return hasattr(type(X), "__dask_graph__")
 
 
+def of_a_kind(X: Any, name: str) -> bool:
+    """Whether X is Dask's, which is an error where it has no rows in blocks."""
+    if is_dask(X) and not hasattr(X, "_meta"):
+        raise TypeError(
+            f"{name} must be a Dask array or data frame, got {type(X).__name__}: "
+            "da.from_delayed and dd.from_delayed make one of delayed pieces."
+        )
+    return is_dask(X)
+
+
 def without_rows(X: Any) -> Any:
     """No rows with the names and number of the features of X."""
+    of_a_kind(X, "X")
     if hasattr(X, "columns"):
         return X._meta
     if X.ndim != 2 or np.isnan(X.shape[1]):
@@ -70,7 +81,9 @@ def numbered(blocks: list[Any], name: str) -> dict[str, Any]:
 def made_together(**collections: Any) -> dict[str, list[Any]]:
     """The row blocks of those that are Dask's, made at once: they may share tasks."""
     blocks = {
-        name: row_blocks(each) for name, each in collections.items() if is_dask(each)
+        name: row_blocks(each)
+        for name, each in collections.items()
+        if of_a_kind(each, name)
     }
     names = [numbered(each, name) for name, each in blocks.items()]
     lie = iter(made(dict(itertools.chain.from_iterable(n.items() for n in names))))
@@ -130,16 +143,23 @@ class _Facts(NamedTuple):
 
 
 def _ready(check: Callable[[Any], Any], what: str, X: Any) -> Any:
-    """A block as numbers, dense or CSR."""
+    """A block as numbers, dense or CSR.
+
+    Rows that were sent may lie where no number of theirs begins at a whole word, and
+    every product would copy them first.
+    """
     X = named(what, check, X)
-    return X.astype(computing_dtype(X.dtype)) if scipy.sparse.issparse(X) else X
+    if scipy.sparse.issparse(X):
+        return X.astype(computing_dtype(X.dtype))
+    return np.require(X, requirements="A")
 
 
 def _look(check: Callable[[Any], Any], what: str, X: Any) -> _Facts:
     """At a block, whether it is valid."""
     checked = named(what, check, X)
     sparse = scipy.sparse.issparse(checked)
-    ready = checked is X and not (sparse and X.dtype != computing_dtype(X.dtype))
+    own = checked.dtype == computing_dtype(checked.dtype)
+    ready = checked is X and (own if sparse else X.flags.aligned)
     n, d = checked.shape
     return _Facts(n, d, checked.dtype, sparse, ready)
 
@@ -273,6 +293,7 @@ class DistributedData(Data):
         self.class_masses, self.n_classes = masses, len(masses)
         self.tally = Tally() if tally is None else tally
         self._casts = {}
+        self._class_sums = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -38,6 +38,14 @@ def _map_of(X: Any) -> tuple[mmap.mmap, bool] | None:
     return (X, shared) if isinstance(X, mmap.mmap) else None
 
 
+def _arrived(array: np.ndarray, check: Callable[[np.ndarray], None]) -> Any:
+    """What was mapped elsewhere: where its rows came along, checked as they are."""
+    if is_mapped(array):
+        return Mapped(array, check)
+    check(array)
+    return array
+
+
 class Mapped:
     """A mapped matrix (n, d) whose rows are checked when they are first read.
 
@@ -55,6 +63,10 @@ class Mapped:
         self._address = byte_bounds(np.frombuffer(self._map, np.uint8))[0]
         self._checked = 0  # leading rows
         self._touched = 0  # bytes, by rows in no order
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Of the array: a process of joblib's maps the same file."""
+        return _arrived, (self.array, self.check)
 
     @property
     def by_columns(self) -> bool:

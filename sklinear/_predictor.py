@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,12 +78,11 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         check_is_fitted(self)
         if not is_mapped(X):
             return validate_data(self, X, accept_sparse="csr", reset=False)
-        return Mapped(validate_data(self, X, reset=False, **UNREAD), self._check_finite)
-
-    def _check_finite(self, rows: np.ndarray) -> None:
-        """Raise what scikit-learn would raise of X, of some of its rows."""
+        X = validate_data(self, X, reset=False, **UNREAD)
         name = type(self).__name__
-        assert_all_finite(rows, estimator_name=name, input_name="X")
+        return Mapped(
+            X, partial(assert_all_finite, estimator_name=name, input_name="X")
+        )
 
     def _each(self, X: Any, function: Callable[[Any], np.ndarray]) -> np.ndarray:
         """The function's answers (m, ...) for blocks of rows, stacked."""

@@ -11,13 +11,14 @@ import warnings
 
 import dask
 import dask.array as da
+import dask.bag as bag
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
 from conftest import PROBLEMS, Problem, classifier, full_params, objective
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_client
 from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -26,9 +27,11 @@ from sklinear import (
     LinearSVMClassifierCV,
     SoftmaxClassifier,
     SoftmaxClassifierCV,
+    _passes,
 )
+from sklinear._dispatch import SIZE_OF_A_WARNING
 from sklinear._distributed import DistributedData
-from sklinear._passes import Passes
+from sklinear._passes import Passes, Visit
 
 SAME = 1e-8  # relative distance of objectives: both fits are polished beyond it
 CHUNKS = {
@@ -114,6 +117,25 @@ def test_dtypes_are_those_of_the_rows_in_memory(loss, dtype):
     # float32 coefficients are rounded, and both are as near as tol says
     np.testing.assert_allclose(model.coef_, theirs.coef_, rtol=1e-2, atol=1e-3)
     assert model.dual_gap_ <= 1e-6
+
+
+def shifted(x):
+    """The same rows a byte further on, as those that were sent from elsewhere."""
+    moved = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    moved[:] = x
+    return moved
+
+
+def test_rows_that_lie_askew_are_put_right_once(loss, monkeypatch):
+    problem, seen = PROBLEMS["iris"], set()
+    function = Visit._sums
+    monkeypatch.setattr(
+        Visit, "_sums", lambda *a: seen.add(a[1].flags.aligned) or function(*a)
+    )
+    X, y, _ = lazy(problem)
+    model = classifier(loss).fit(X.map_blocks(shifted), y)
+    assert seen == {True}
+    assert_same_fit(model, classifier(loss).fit(*problem), problem)
 
 
 def test_unknown_and_unlike_chunks():
@@ -297,6 +319,16 @@ def test_labels_and_weights_are_checked_block_by_block():
         model.fit(X, y).predict(X[:, :3])
 
 
+def test_what_has_no_blocks_of_rows_is_no_collection_to_fit():
+    X, y, _ = lazy(PROBLEMS["iris"])
+    for given in (dask.delayed(np.ones)((3, 3)), bag.from_sequence([[1, 2], [3, 4]])):
+        kind = type(given).__name__
+        with pytest.raises(TypeError, match=f"X must be a Dask array .* got {kind}"):
+            SoftmaxClassifier().fit(given, y)
+        with pytest.raises(TypeError, match=f"y must be a Dask array .* got {kind}"):
+            SoftmaxClassifier().fit(X, given)
+
+
 def test_solvers_that_need_all_rows_in_one_place_say_so():
     X, y, _ = lazy(PROBLEMS["iris"])
     for solver in ("sgd", "dual"):
@@ -379,6 +411,30 @@ def test_a_cluster_fits_as_one_process_does(loss, on_cluster):
     wait_until(lambda: remembered(on_cluster) == 0)  # nothing is left behind
 
 
+def fit_in_a_task():
+    """A gap that a worker proves, asking its own cluster."""
+    X, y, _ = lazy(PROBLEMS["iris"])
+    with get_client().as_current():
+        return SoftmaxClassifier(alpha=1.0, tol=1e-2).fit(X, y).dual_gap_
+
+
+def test_fits_within_tasks_do_not_wait_for_each_other(on_cluster):
+    tasks = [on_cluster.submit(fit_in_a_task, pure=False) for _ in range(3)]
+    assert max(task.result(timeout=60) for task in tasks) <= 1e-2
+
+
+def test_params_may_be_large(on_cluster):
+    rng = np.random.default_rng(0)
+    X = scipy.sparse.random(60, 2000, 1e-2, format="csr", random_state=rng)
+    problem = Problem(X, rng.integers(3, size=60))
+    with pytest.MonkeyPatch.context() as patch:
+        # 16 bytes in place of 4 MB: params are a task of their own
+        patch.setattr(_passes, "EMBEDDED", 16)
+        with dask.config.set({SIZE_OF_A_WARNING: "20 kB"}):  # would be an error
+            model = SoftmaxClassifier(alpha=1e-2).fit(*lazy(problem, (20, -1)))
+    assert_same_fit(model, SoftmaxClassifier(alpha=1e-2).fit(*problem), problem)
+
+
 def test_a_cluster_names_the_block_that_fails(on_cluster):
     with pytest.raises(OSError, match="block 3 of X: no such bucket"):
         SoftmaxClassifier().fit(*broken(read_nothing))
@@ -434,17 +490,13 @@ def test_joblib_on_a_cluster_drives_a_search(search, on_cluster):
     X = np.repeat(X, 20, axis=1)  # 0.1 MB
     alone = search(alphas=[1e-1, 1.0, 10.0], cv=3, tol=1e-10)
     shared = clone(alone).set_params(n_jobs=2)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*est penalty of its grid")
+    with warnings.catch_warnings(record=True) as caught:  # an error would be lost
+        warnings.simplefilter("always")
         alone.fit(X, y)
-        with (
-            parallel_config("dask"),
-            # the rows go to the workers once, and not with tasks: Dask would warn
-            dask.config.set(
-                {"distributed.admin.large-graph-warning-threshold": "50 kB"}
-            ),
-        ):
+        with parallel_config("dask"), dask.config.set({SIZE_OF_A_WARNING: "50 kB"}):
             shared.fit(X, y)
+    # the rows go to the workers once, not with every task
+    assert not [each for each in caught if "large graph" in str(each.message)]
     assert shared.best_params_ == alone.best_params_
     # log losses of the same optima, reached by other ways
     np.testing.assert_allclose(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import classifier
+from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 
-from sklinear import SoftmaxClassifier, _data, _mapped
+from sklinear import SoftmaxClassifier, SoftmaxClassifierCV, _checks, _data, _mapped
 
 # sums over the same blocks, in the same order but for what an excerpt has led to: a fit
 # to a gap of 1e-12 determines its objective to that, and its coefficients to the root
@@ -171,6 +173,26 @@ def test_shapes_are_asked_for_as_in_memory(mapped):
     model.fit(X, y)
     with pytest.raises(ValueError, match="features"):
         model.predict(mapped(X[:, 1:]))
+
+
+@pytest.mark.filterwarnings("ignore:.*at the (weak|strong)est penalty")
+def test_a_search_has_processes_map_the_file(mapped):
+    searches = [SoftmaxClassifierCV(alphas=[1.0, 30.0, 900.0], cv=3, tol=1e-8)] * 2
+    with parallel_config("loky", n_jobs=2):
+        searches = [
+            clone(search).fit(rows, y)
+            for search, rows in zip(searches, (X, mapped(X)), strict=True)
+        ]
+    found, want = (search.cv_results_["mean_test_score"] for search in searches)
+    np.testing.assert_allclose(found, want, rtol=1e-4)  # losses, to a gap of 1e-8
+
+
+def test_a_map_that_comes_along_is_checked():
+    bad = np.where(X == 16, np.nan, X)
+    check = partial(_checks.check_read, name="SoftmaxClassifier")
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        _mapped._arrived(bad, check)
+    assert _mapped._arrived(X, check) is X
 
 
 def test_a_small_map_is_read_once(mapped, monkeypatch):
