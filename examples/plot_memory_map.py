@@ -3,7 +3,7 @@ A file larger than memory
 =========================
 
 ``fit`` takes a ``numpy.memmap`` as it takes an array, and reads the file a block of
-rows at a time. Here a file of 100 MB of images is written first, digits of
+rows at a time. Here a file of 64 MB of images is written first, digits of
 scikit-learn that were enlarged, moved about and made noisy. The fit is exact and ends
 with the same proof as in memory. What it takes of memory soon stops growing with the
 file, but for labels and weights: a few numbers a row.
@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits
 
 from sklinear import SoftmaxClassifier
 
-SIDE, ROWS, CHUNK = 20, 250_000, 10_000
+SIDE, ROWS, CHUNK = 20, 160_000, 10_000
 digits = load_digits()
 large = np.kron(digits.images, np.ones((2, 2)))  # (1797, 16, 16)
 rng = np.random.default_rng(0)

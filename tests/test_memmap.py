@@ -236,6 +236,7 @@ print(resident("VmHWM") - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts by /proc")
+@pytest.mark.slow
 @pytest.mark.parametrize(("order", "solver"), [("C", "newton"), ("F", "lbfgs")])
 def test_a_fit_takes_much_less_memory_than_the_file(order, solver, tmp_path):
     n, d = 500_000, 400

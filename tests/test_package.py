@@ -239,6 +239,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 """
 
 
+LONG = ("plot_dask", "plot_memory_map", "plot_text_stream")  # 10 s each
 FEW = "ignore:SoftmaxClassifierCV found the best"  # at an end, for so few digits
 
 
@@ -248,7 +249,13 @@ def fonts(tmp_path_factory):
     return tmp_path_factory.mktemp("matplotlib")
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
+        for name in EXAMPLES
+    ],
+)
 def test_the_example_runs_and_draws(name, tmp_path, fonts):
     pytest.importorskip("matplotlib")
     work = tmp_path / "work"

@@ -416,6 +416,7 @@ def test_csr_is_never_densified(model, solver, n_features, monkeypatch):
     assert model.score(X, y) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["sgd", "partial_fit"])
 def test_a_million_columns_take_no_dense_memory(model, solver):
     n, d, k = 300, 10**6, 3
