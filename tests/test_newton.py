@@ -12,8 +12,13 @@ from sklearn.datasets import load_iris
 
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
+from sklinear._objective import Objective
 from sklinear._solvers import choose
+from sklinear._solvers._active import active_hessian, active_margins, active_step
 from sklinear._solvers._curvature import chances
+from sklinear._solvers._newton import _visit
+from sklinear._solvers._steps import dense_step, written_out
+from sklinear._variables import choose_variables
 
 
 def images(dtype):
@@ -96,3 +101,35 @@ def test_auto_picks(loss, shape, sparse, alpha, expected, compiled, monkeypatch)
     X = scipy.sparse.csr_matrix(X * (X > 1)) if sparse else X
     data = Data(X, rng.integers(3, size=shape[0]), np.full(shape[0], 1 / shape[0]), 3)
     assert choose(data, loss, alpha) == expected
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("container", [np.asarray, scipy.sparse.csr_matrix])
+@pytest.mark.parametrize("margin", [SquaredHinge(), Hinge(1.0, width=0.5)])
+def test_steps_of_active_margins_are_those_of_the_hessian(
+    margin, container, fit_intercept
+):
+    rng = np.random.RandomState(0)
+    y = np.arange(60) % 4
+    X = rng.normal(size=(60, 50)) + rng.normal(size=(4, 50))[y]
+    weights = rng.randint(3, size=60) / 60.0
+    data = Data(container(X), y, weights, 4)
+    variables = choose_variables(data, 0.1, margin.curvature, fit_intercept)
+    at = Objective(data, margin, 0.1, fit_intercept, variables)
+    params = rng.normal(size=at.shape) / 20
+    state = _visit(at, params - params.mean(axis=1)[:, None])
+    active = active_margins(at, state.scores)
+    assert 0 < len(active.rows) < 0.7 * 50 * 3
+    assert (weights[active.rows] > 0).all()
+    whole = written_out(at, state.scores)
+    some = active_hessian(at, active)
+    upper = np.triu_indices(4, 1)
+    np.testing.assert_allclose(
+        some.transpose(0, 2, 1, 3)[upper],
+        whole.transpose(0, 2, 1, 3)[upper],
+        atol=1e-12 * np.abs(whole).max(),  # rounding
+    )
+    written = dense_step(at, whole, state.at.gradient, 1e-9)
+    step = active_step(at, state, active, 1e-9)
+    # a ridge of the intercept only in one, of all params in the other
+    np.testing.assert_allclose(step, written, atol=1e-6 * np.abs(written).max())
