@@ -81,8 +81,11 @@ class Dispatch:
         with dask.config.set({SIZE_OF_A_WARNING: "1TB"}):  # large params are meant
             future = client.get(graph, key, sync=False)
         # that of the graph before is let go only now: the message that says so would
-        # hold up what is sent within 10 ms after it
-        self._last = future
+        # hold up what is sent within 10 ms after it. An interrupt would be lost in its
+        # destructor.
+        before, self._last = self._last, future
+        if before is not None:
+            before.release()
         return client.gather(future)
 
 

@@ -475,7 +475,7 @@ def test_an_interrupted_fit_leaves_the_cluster_usable(on_cluster, monkeypatch):
     soon = threading.Timer(0.02, _thread.interrupt_main)
     in_the_middle(monkeypatch, soon.start)
     with pytest.raises(KeyboardInterrupt):
-        SoftmaxClassifier(tol=1e-30, max_iter=10**6).fit(*problem)
+        SoftmaxClassifier(tol=1e-30, max_iter=2000).fit(*problem)
     monkeypatch.undo()
     gc.collect()  # the interrupted frames and their tracebacks hold each other
     wait_until(lambda: remembered(on_cluster) == 0)
