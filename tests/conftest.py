@@ -10,6 +10,7 @@ import os
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+import signal
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ from hypothesis import settings
 from sklearn.datasets import load_iris, load_wine, make_blobs
 
 from sklinear import LinearSVMClassifier, SoftmaxClassifier, reference
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in jobs of a shell with &
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("sklinear", deadline=None, derandomize=True, max_examples=10)
 settings.load_profile("sklinear")
