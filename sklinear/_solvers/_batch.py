@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklinear._data import BLOCK_SCORES, BLOCK_VALUES, FEWEST_ROWS, Data
+from sklinear._duality import balancing_point
 from sklinear._losses import Loss
 from sklinear._solvers._curvature import FEWEST_ROWS as FEWEST_SAMPLED
 from sklinear._solvers._curvature import ROWS_A_BLOCK, chances, inverse_of
@@ -21,20 +22,18 @@ MEMORY = 8  # pairs of steps and gradients that L-BFGS keeps
 TRIALS = 10  # of a step's length
 ROUNDING = 2e-6  # relative, of an objective in float32
 RENEWAL = 12  # iterations after which the preconditioner is built anew
-PATIENCE = 45  # iterations at one alpha, after which problems go on alone
-UNBALANCED = 3.0  # cost of an unbalanced dual point, in units of the objective
+PATIENCE = 30  # passes at one alpha, after which problems go on alone
 
 
 class Values(NamedTuple):
-    """What one pass tells of each problem, (B,), and its gradient."""
+    """What one pass tells of each problem."""
 
-    value: np.ndarray
-    gap: np.ndarray  # estimate of how far the value can be from the optimum
+    value: np.ndarray  # (B,)
     gradient: np.ndarray  # (d1, B, k)
 
 
 class Batch:
-    """B problems of one loss: weights (n, B), and params (d + 1, B, k).
+    """B problems of one loss, whose parts have other weights: params (d + 1, B, k).
 
     In ``variables``, with the intercept's row last where there is one. Computed in
     float32: it is the start of fits that are proven in float64, one by one.
@@ -44,20 +43,19 @@ class Batch:
         self,
         data: Data,
         loss: Loss,
-        weights: np.ndarray,
+        parts: list[Data],
         fit_intercept: bool,
         variables: Variables,
     ):
         self.data, self.fit_intercept, self.variables = data, fit_intercept, variables
+        self.parts = parts
+        weights = np.stack([part.weights for part in parts], axis=1)
         self.weights = weights.astype(np.float32)
-        self.masses = np.stack(
-            [np.bincount(data.y, w, data.n_classes) for w in weights.T]
-        )  # of the classes, (B, k)
         self.loss = loss
         self.passes = 0.0  # over all rows for all problems
         scale = variables.factor
         self.penalty = np.append(scale**2, [0.0] * fit_intercept)  # of each row of V
-        self.shape = len(self.penalty), weights.shape[1], data.n_classes
+        self.shape = len(self.penalty), len(parts), data.n_classes
         # half of X at most; X of another dtype is cast a block at a time
         self._kept = None
         if data.X.dtype == np.float64:
@@ -107,18 +105,44 @@ class Batch:
         gradient = total.reshape(d1, B, k)
         gradient += 2 * alpha * self.penalty[:, None, None] * params
         value += alpha * np.einsum("dbk,d,dbk->b", params, self.penalty, params)
-        gap = self._squares(gradient) / (4 * alpha)
-        if self.fit_intercept:  # what balancing the dual point takes, or nearly so
-            need = (np.maximum(gradient[-1], 0) / self.masses[which]).max(axis=1)
-            gap += UNBALANCED * need * value
-        return Values(value, gap, gradient)
+        return Values(value, gradient)
 
-    def _squares(self, gradient: np.ndarray) -> np.ndarray:
-        """Squared norm (B,) of gradients in W, given in V."""
-        scale = self.variables.factor
+    def at_another(
+        self, params: np.ndarray, at: Values, alpha: float, then: float
+    ) -> Values:
+        """What was found at one alpha, at another one."""
+        steeper = 2 * (then - alpha) * self.penalty[:, None, None] * params
+        return Values(at.value + _dot(params, steeper) / 2, at.gradient + steeper)
+
+    def are_near(
+        self, params: np.ndarray, at: Values, alpha: float, tol: float
+    ) -> np.ndarray:
+        """Which problems (B,) seem to be as near to the optimum as that.
+
+        The certificate's own bound, from what one pass in float32 tells: the conjugate
+        is <U, S> less the loss where U is the loss's gradient.
+        """
+        d, near = len(self.variables.factor), np.zeros(self.shape[1], dtype=bool)
+        scale = self.variables.factor[:, None]
         inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
-        g = gradient[: len(scale)] * inverse[:, None, None]
-        return np.einsum("dbk,dbk->b", g, g)
+        for b, part in enumerate(self.parts):
+            slack, W = inverse * at.gradient[:d, b], scale * params[:d, b]
+            if not np.vdot(slack, slack) <= 4 * alpha * tol * at.value[b]:
+                continue
+            pulled = slack - 2 * alpha * W
+            t = cost = 0.0
+            conjugate = np.vdot(pulled, W) + alpha * np.vdot(W, W) - at.value[b]
+            if self.fit_intercept:
+                residual, masses = at.gradient[d, b], part.class_masses
+                conjugate += np.vdot(residual, params[d, b])
+                t, G = balancing_point(residual, masses)
+                cost = self.loss.conjugate(G, np.arange(len(masses))) @ masses
+                sums = part.class_sums - np.outer(self.variables.mean, masses)
+                pulled = (1 - t) * pulled + t * (sums @ G)
+            dual = -(1 - t) * conjugate - t * cost
+            dual -= np.vdot(pulled, pulled) / (4 * alpha)
+            near[b] = at.value[b] - dual <= tol * at.value[b]
+        return near
 
     def preconditioner(
         self, params: np.ndarray, alpha: float, rng: np.random.RandomState
@@ -135,10 +159,10 @@ class Batch:
                 part *= (self.weights[rows, b] / B)[:, None]
                 importance[rows] += part
         inverse = np.empty((k, d1, d1), np.float32)
-        count = max(ROWS_A_BLOCK * d1, FEWEST_SAMPLED)
+        most, draw = max(ROWS_A_BLOCK * d1, FEWEST_SAMPLED), rng.random_sample(n)
         for j in range(k):
-            chance = chances(importance[:, j], count)
-            some = np.flatnonzero(rng.random_sample(n) < chance)
+            chance = chances(importance[:, j], most)
+            some = np.flatnonzero(draw < chance)
             part = self._features(self.data.X[some])
             self.data.tally.rows += len(some)
             part *= np.sqrt(importance[some, j] / chance[some])[:, None]
@@ -151,44 +175,80 @@ class Batch:
 class Descent:
     """L-BFGS (Liu and Nocedal 1989) on all problems of a batch at once.
 
-    Kept from one alpha to the next, with its preconditioner.
+    From one alpha to the next it keeps its preconditioner, and starts further along the
+    line from the last optimum but one to the last where that is lower.
     """
 
-    def __init__(self, batch: Batch, params: np.ndarray):
-        self.batch, self.params = batch, params
+    def __init__(self, batch: Batch, params: np.ndarray, alpha: float):
+        self.batch, self.params, self.alpha = batch, params, alpha
+        self.at = batch.evaluate(params, alpha)
+        self.past: tuple[np.ndarray, float] | None = None  # params and their alpha
         self.rng = np.random.RandomState(0)
         self.inverse = np.empty(0)  # (k, d1, d1)
+        self.built = 0.0  # after so many passes
 
-    def run(self, alpha: float, tol: float) -> np.ndarray:
+    def run(self, alpha: float, tol: float, max_iter: int) -> np.ndarray:
         """Descend at one alpha; which problems (B,) seem to have reached ``tol``."""
         batch, pairs = self.batch, list[Any]()
+        self._move_on(alpha)
         self._precondition(self.params, alpha)
-        x, at = self.params, batch.evaluate(self.params, alpha)
+        x, at = self.params, self.at
+        near = batch.are_near(x, at, alpha, tol)
         stuck = np.zeros(batch.shape[1], dtype=bool)
-        for iteration in range(1, PATIENCE + 1):
-            done = at.gap <= tol * at.value
-            active = np.flatnonzero(~(done | stuck))
-            if not len(active):
+        start = batch.passes
+        for iteration in range(1, max_iter + 1):
+            over = near | stuck
+            active = np.flatnonzero(~over)
+            if not len(active) or batch.passes - start > PATIENCE:
                 break
             step = -self._direction(at.gradient, pairs)
-            step[:, done | stuck] = 0
+            step[:, over] = 0
             moved, then, failed = self._step(x, at, step, alpha, active)
             stuck[failed] = True
             pairs = [*pairs, (moved - x, then.gradient - at.gradient)][-MEMORY:]
             x, at = moved, then
+            near = batch.are_near(x, at, alpha, tol)
             if iteration % RENEWAL == 0 and self._precondition(x, alpha):
                 pairs = []
-        self.params = x
-        return at.gap <= tol * at.value
+        self.params, self.at = x, at
+        return near
+
+    def correct(self, params: np.ndarray, which: int, last: bool) -> None:
+        """A problem has a better point, and this may be the last that is asked."""
+        here = np.array([which])
+        self.params = self.params.copy()
+        self.params[:, which] = params
+        if last:
+            return
+        now = self.batch.evaluate(self.params[:, here], self.alpha, here)
+        self.at = _merged(self.at, now, here)
+
+    def _move_on(self, alpha: float) -> None:
+        """To another alpha and, where it is lower, to where the last step leads."""
+        batch, params, last = self.batch, self.params, self.alpha
+        if alpha == last:
+            return
+        self.at = batch.at_another(params, self.at, last, alpha)
+        if self.past is not None:
+            before, first = self.past
+            part = np.log(alpha / last) / np.log(last / first)
+            ahead = params + part * (params - before)
+            then = batch.evaluate(ahead, alpha)
+            lower = np.flatnonzero(then.value < self.at.value)
+            self.params = params.copy()
+            self.params[:, lower] = ahead[:, lower]
+            self.at = _merged(self.at, _some(then, lower), lower)
+        self.past, self.alpha = (params, last), alpha
 
     def _precondition(self, params: np.ndarray, alpha: float) -> bool:
         """Build the preconditioner anew if passes have cost as much since the last."""
         (d1, B, k), n = self.batch.shape, len(self.batch.data.y)
         build = 2.0 * k * d1**2 * (max(ROWS_A_BLOCK * d1, FEWEST_SAMPLED) + d1)
-        if len(self.inverse) and self.batch.passes * 4.0 * n * d1 * B * k < build:
+        since = self.batch.passes - self.built
+        if len(self.inverse) and since * 4.0 * n * d1 * B * k < build:
             return False
         self.inverse = self.batch.preconditioner(params, alpha, self.rng)
-        self.batch.passes = 0.0
+        self.built = self.batch.passes
         return True
 
     def _direction(self, gradient: np.ndarray, pairs: list[Any]) -> np.ndarray:
@@ -232,7 +292,7 @@ class Descent:
             t[active] *= 0.35
         if len(active):
             moved[:, active] = x[:, active]
-            then = _merged(then, Values(*(_some(part, active) for part in at)), active)
+            then = _merged(then, _some(at, active), active)
         return moved, then, active
 
 
@@ -241,18 +301,13 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("dbk,dbk->b", a, b)
 
 
-def _some(part: np.ndarray, which: np.ndarray) -> np.ndarray:
-    return part[which] if part.ndim == 1 else part[:, which]
+def _some(at: Values, which: np.ndarray) -> Values:
+    """Of some problems."""
+    return Values(at.value[which], at.gradient[:, which])
 
 
 def _merged(at: Values, some: Values, which: np.ndarray) -> Values:
     """Values with those of some problems replaced."""
-    parts = []
-    for old, new in zip(at, some, strict=True):
-        part = old.copy()
-        if part.ndim == 1:
-            part[which] = new
-        else:
-            part[:, which] = new
-        parts.append(part)
-    return Values(*parts)
+    value, gradient = at.value.copy(), at.gradient.copy()
+    value[which], gradient[:, which] = some
+    return Values(value, gradient)

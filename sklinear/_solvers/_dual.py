@@ -48,6 +48,7 @@ def dual(
     """
     kernels = import_kernels()
     monitor = Monitor(options.tol, options.max_iter, len(data.y), options.report)
+    monitor.polish = options.polish
     mean = np.zeros(data.X.shape[1])
     if fit_intercept:
         for block in data:

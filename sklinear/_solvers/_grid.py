@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from sklinear._data import Data
-from sklinear._losses import Hinge, Loss
+from sklinear._losses import Hinge, Loss, Margin
 from sklinear._objective import Objective
 from sklinear._solvers import SOLVERS, choose
 from sklinear._solvers._batch import Batch, Descent
@@ -29,6 +29,8 @@ from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import LARGEST_FACTOR, choose_variables
 
+NEARLY = 0.8  # of tol: to where folds that go together go
+ROUGHLY = 1e-5  # gap that is as good as float32 knows it
 NEAR = 100  # times tol: a gap that a fit from elsewhere may well close
 Problem = tuple[Loss, float]  # with delta = 1, and its alpha
 
@@ -46,6 +48,7 @@ def solve_grid(
     A fold is its weights (n,), which add up to 1. Yields the places of problem and
     fold, and the solution.
     """
+    options = options._replace(polish=False)
     losses = {type(loss): loss for loss, _ in problems}
     for kind, loss in losses.items():
         own = [i for i, (other, _) in enumerate(problems) if type(other) is kind]
@@ -88,10 +91,20 @@ def _cells(
             part = data.sample(rows, weights[rows])  # less than one X
         start = np.zeros((d, k)), np.zeros(k)
         for place, alpha in enumerate(alphas):
-            name = choose(part, loss, alpha) if solver == "auto" else solver
+            name = _choose_near(part, loss, alpha) if solver == "auto" else solver
             found = _solved(name, part, loss, alpha, fit_intercept, start, options)
             start = found.coef, found.intercept
             yield place, fold, found
+
+
+def _choose_near(data: Data, loss: Loss, alpha: float) -> str:
+    """The solver that should be the fastest from a start that is near.
+
+    Few margins of the hinges are active then, and fewer change: Newton's case.
+    """
+    name = choose(data, loss, alpha)
+    near = name == "lbfgs" and not (data.sparse or data.streamed)
+    return "newton" if near and isinstance(loss, Margin) else name
 
 
 def _solved(
@@ -141,15 +154,16 @@ def _path(
     parts = [Data(mean.X, data.y, fold, k, mean.dtype, mean.tally) for fold in folds]
     curvature, weakest = loss.curvature, alphas[-1]
     variables = choose_variables(mean, weakest, curvature, fit_intercept, True)
-    batch = Batch(mean, loss, weights, fit_intercept, variables)
+    batch = Batch(mean, loss, parts, fit_intercept, variables)
     objectives = [
         Objective(p, loss, alphas[0], fit_intercept, variables) for p in parts
     ]
-    descent = Descent(batch, np.stack([from_priors(o) for o in objectives], axis=1))
-    alone = False
+    priors = np.stack([from_priors(objective) for objective in objectives], axis=1)
+    descent = Descent(batch, priors, alphas[0])
+    tol, alone = max(NEARLY * options.tol, ROUGHLY), False
     for place, alpha in enumerate(alphas):
         if not alone:
-            alone = descent.run(alpha, options.tol / 2).mean() < 0.5
+            alone = descent.run(alpha, tol, options.max_iter).mean() < 0.5
         for fold, objective in enumerate(objectives):
             params, found = descent.params[:, fold], None
             if not alone:
@@ -157,9 +171,11 @@ def _path(
                 found = _finished(objective, params, descent.inverse, options)
             if found is None or _unfinished(found, options):
                 part, start = parts[fold], objective.split(params)
-                name = choose(part, loss, alpha)
+                name = _choose_near(part, loss, alpha)
                 found = _solved(name, part, loss, alpha, fit_intercept, start, options)
-            descent.params[:, fold] = objective.join(found.coef, found.intercept)
+            if alone or not np.array_equal(found.coef, objective.split(params)[0]):
+                better = objective.join(found.coef, found.intercept)
+                descent.correct(better, fold, alone)
             coef, intercept = widen(found.coef, found.intercept)
             yield place, fold, replace(found, coef=coef, intercept=intercept)
 
@@ -174,5 +190,6 @@ def _finished(
     certify(exact, params, monitor)
     preconditioner = Preconditioner(np.random.RandomState(0))
     preconditioner.adopt(inverse)
+    monitor.polish = options.polish
     refine(exact, params, monitor, preconditioner=preconditioner)
     return concluded(exact, monitor, "iterations")

@@ -211,7 +211,7 @@ def refine(
 
     In float64, so that what is offered to the monitor is proven.
     """
-    polish = is_cheap(objective)
+    polish = monitor.polish and is_cheap(objective)
     if monitor.done and not polish:
         return
     if preconditioner is None:
@@ -255,10 +255,9 @@ def _descend(
     smallest = False
     before, promise = np.inf, 0.0
     while True:
-        witness = Witness(state.U, state.at)
-        monitor.offer(state.params, state.at.primal, state.dual, witness)
+        done = _offer(monitor, state)
         polished = objective.data.streamed and monitor.gap <= POLISHED
-        if (monitor.done and (polished or not exact)) or monitor.spent:
+        if (done and (polished or not exact)) or monitor.spent:
             return True, objective
         gap = max(state.at.primal - state.dual, 0.0)
         off = _distance(objective, state)
@@ -281,6 +280,8 @@ def _descend(
             closest, idle, steps = np.inf, 0, 0
             off = np.inf
             preconditioner.stale = True
+            if not exact and _offer(monitor, state):
+                return True, objective
         fast = off <= before / 4
         if steps >= patience and not fast and monitor.gap > 1e-8:
             return False, objective
@@ -290,6 +291,13 @@ def _descend(
             return True, objective
         steps += 1
         state = following
+
+
+def _offer(monitor: Monitor, state: State) -> bool:
+    """Whether that is enough."""
+    witness = Witness(state.U, state.at)
+    monitor.offer(state.params, state.at.primal, state.dual, witness)
+    return monitor.done
 
 
 def _distance(objective: Objective, state: State) -> float:
