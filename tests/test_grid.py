@@ -6,8 +6,13 @@ import pytest
 from sklinear import LinearSVMClassifier, SoftmaxClassifier
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, SquaredHinge
+from sklinear._objective import Objective
 from sklinear._solvers import Options, Reporter, _grid
+from sklinear._solvers._batch import Batch, Descent
+from sklinear._solvers._frame import certify
 from sklinear._solvers._grid import solve_grid
+from sklinear._solvers._solution import Monitor
+from sklinear._variables import choose_variables
 
 MODELS = {"softmax": SoftmaxClassifier(), "svm": LinearSVMClassifier()}
 LOSSES = {"softmax": CrossEntropy(), "svm": SquaredHinge()}
@@ -117,3 +122,54 @@ def test_what_is_too_large_for_blocks_is_solved_one_by_one(kind, monkeypatch):
     monkeypatch.setattr(_grid, "LARGEST_BLOCK", 3)
     monkeypatch.setattr(_grid, "_path", None)
     check(kind, *samples())
+
+
+# What folds that go together are told -------------------------------------------------
+
+
+def batch_of(kind, fit_intercept=True, k=3):
+    """Folds of some samples, and each one's objective at alpha = 1."""
+    X, y = samples(k=k)
+    rng = np.random.RandomState(1)
+    parts = []
+    for f in range(3):
+        weights = (np.arange(len(y)) % 3 != f) * rng.uniform(1, 2, len(y))
+        parts.append(Data(X, y, weights / weights.sum(), k))
+    mean = Data(X, y, np.mean([part.weights for part in parts], axis=0), k)
+    loss = LOSSES[kind]
+    scaled = choose_variables(mean, 1e-3, loss.curvature, fit_intercept, True)
+    batch = Batch(mean, loss, parts, fit_intercept, scaled)
+    return batch, [Objective(p, loss, 1.0, fit_intercept, scaled) for p in parts]
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("alpha", [1e-1, 1e-4])
+def test_folds_stop_where_the_certificate_would(kind, fit_intercept, alpha, k):
+    batch, objectives = batch_of(kind, fit_intercept, k)
+    objectives = [objective.replace(alpha=alpha) for objective in objectives]
+    params = np.zeros(batch.shape)
+    for _ in range(8):  # from far off to near
+        descent = Descent(batch, params, alpha)
+        descent.run(alpha, 1e-6, 1)
+        params, at = descent.params, batch.evaluate(descent.params, alpha)
+        for b, objective in enumerate(objectives):
+            monitor = Monitor(0.0, 1)
+            certify(objective, params[:, b], monitor)
+            if not 1e-5 < monitor.gap < 1:  # float32, and a bound that is 0, are over
+                continue
+            # sums in float32 are known to 1e-6 of the objective, a tenth of the gap
+            assert batch.are_near(params, at, alpha, 1.1 * monitor.gap)[b]
+            assert not batch.are_near(params, at, alpha, 0.9 * monitor.gap)[b]
+
+
+def test_another_alpha_takes_no_pass(kind):
+    batch, _ = batch_of(kind)
+    params = np.random.RandomState(0).standard_normal(batch.shape)
+    at = batch.evaluate(params, 1e-2)
+    passes = batch.passes
+    moved = batch.at_another(params, at, 1e-2, 1e-3)
+    assert batch.passes == passes
+    exact = batch.evaluate(params, 1e-3)
+    np.testing.assert_allclose(moved.value, exact.value, rtol=1e-12)
+    np.testing.assert_allclose(moved.gradient, exact.gradient, atol=1e-12)
