@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from traceback import format_exc
 from typing import Any
 
@@ -17,12 +18,16 @@ from sklearn.utils.validation import _check_method_params
 
 from sklinear._base import LinearClassifier
 from sklinear._data import Data, computing_dtype
-from sklinear._folds import Fold, Group
+from sklinear._folds import Fold, Group, shares
 from sklinear._losses import Loss
 from sklinear._predictor import probabilities, rows_of
 from sklinear._solvers import Options, Solution
-from sklinear._solvers._grid import solve_grid
+from sklinear._solvers._grid import go_together, solve_grid
 from sklinear._threads import single_threaded_blas
+
+# Seconds a cell for each number in X and class, where folds go together and where not.
+TOGETHER, ALONE = 2e-9, 3e-8
+STARTING = 4.0  # seconds up to which a search ends before other processes have started
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,31 @@ class Search:
         """Names of several scorers; none if there is one."""
         return tuple(getattr(self.scorer, "_scorers", ()))
 
+    def together(self, group: Group, loss: Loss) -> bool:
+        """Whether the folds of a group go through X together."""
+        weakest = min(problem.alpha for problem in self.problems)
+        data = Data(self.X, group.labels, group.folds[0].weights, len(group.classes))
+        return go_together(data, loss, weakest, self.template.solver)
+
+    def shares(self, group: Group, jobs: int) -> list[tuple[list[int], list[Fold]]]:
+        """Problems and folds of each task of a group."""
+        losses = [problem.loss for problem in self.problems]
+        return shares(losses, group.folds, jobs, partial(self.together, group))
+
+    def seconds(self, groups: list[Group]) -> float:
+        """Roughly what it takes without its scorers."""
+        size = self.X.nnz if issparse(self.X) else float(np.prod(self.X.shape))
+        found = 0.0
+        for group in groups:
+            losses = [problem.loss for problem in self.problems]
+            rates = {
+                loss: TOGETHER if self.together(group, loss) else ALONE
+                for loss in set(losses)
+            }
+            cells = sum(rates[loss] for loss in losses) * len(group.folds)
+            found += cells * size * len(group.classes)
+        return found
+
     def __sizeof__(self) -> int:
         """With the rows: joblib on Dask sends what is large once, not a task."""
         values = self.X.data if issparse(self.X) else self.X
@@ -113,6 +143,24 @@ def distinct(cells: list[Cell]) -> list[Problem]:
         problem = found.setdefault(key, Problem(cell.loss, cell.alpha, []))
         problem.cells.append(index)
     return list(found.values())
+
+
+def jobs_of(n_jobs: int | None, search: Search, groups: list[Group]) -> int:
+    """How many tasks run at a time: one where processes would only take time to start.
+
+    Other backends than joblib's own processes, and scorers that may take long, get what
+    is asked for.
+    """
+    from joblib import effective_n_jobs, parallel  # scikit-learn requires it
+
+    jobs = effective_n_jobs(n_jobs)
+    backend = type(parallel.get_active_backend()[0])
+    starts = backend in (
+        parallel.BACKENDS["loky"],
+        parallel.BACKENDS["multiprocessing"],
+    )
+    quick = search.quick is not None and starts
+    return 1 if quick and search.seconds(groups) < STARTING else jobs
 
 
 def evaluate(search: Search, task: Task) -> list[Evaluation]:

@@ -64,15 +64,33 @@ def grouped(
 
 
 def shares(
-    losses: Sequence[Hashable], folds: list[Fold], together: bool
+    losses: Sequence[Hashable],
+    folds: list[Fold],
+    jobs: int,
+    together: Callable[[Any], bool],
 ) -> list[tuple[list[int], list[Fold]]]:
     """Problems, of which ``losses`` has one each, and folds of each task.
 
-    All in one, or each loss on each fold.
+    All in one for one job. Else of a loss whose folds go ``together`` each job has its
+    part of the folds; of another each fold is a task, and folds that are left when each
+    job has as many are shared out by problems. What takes longest comes first.
     """
-    if together:
+    if jobs == 1:
         return [(list(range(len(losses))), folds)]
     members: dict[Hashable, list[int]] = {}
     for index, loss in enumerate(losses):
         members.setdefault(loss, []).append(index)
-    return [(problems, [fold]) for problems in members.values() for fold in folds]
+    found: list[tuple[list[int], list[Fold]]] = []
+    for loss in sorted(members, key=together):
+        problems = members[loss]
+        if together(loss):
+            count = min(jobs, len(folds))
+            parts = [folds[part::count] for part in range(count)]
+            found += [(problems, part) for part in parts]
+            continue
+        even = len(folds) // jobs * jobs
+        found += [(problems, [fold]) for fold in folds[:even]]
+        count = min(jobs, len(problems))
+        for fold in folds[even:]:
+            found += [(problems[part::count], [fold]) for part in range(count)]
+    return found

@@ -64,7 +64,8 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     max_iter : int, default=1000
         Iterations of a fit at most.
     n_jobs : int, default=None
-        Processes, or what joblib's current backend has. None is 1, -1 all cores.
+        Processes, or what joblib's current backend has. None is 1, -1 all cores. A
+        search that ends before processes have started, in a few seconds, takes none.
     random_state : int, RandomState instance or None, default=None
         Order of the rows in "sgd" and "dual", the same in every fit.
     verbose : int, default=0
@@ -237,7 +238,8 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     max_iter : int, default=1000
         Iterations of a fit at most.
     n_jobs : int, default=None
-        Processes, or what joblib's current backend has. None is 1, -1 all cores.
+        Processes, or what joblib's current backend has. None is 1, -1 all cores. A
+        search that ends before processes have started, in a few seconds, takes none.
     random_state : int, RandomState instance or None, default=None
         Order of the rows in "sgd" and "dual", the same in every fit.
     verbose : int, default=0

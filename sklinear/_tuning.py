@@ -28,10 +28,18 @@ from sklearn.utils.validation import check_is_fitted
 from sklinear._alphas import automatic_alphas, positive
 from sklinear._base import LinearClassifier
 from sklinear._callbacks import CallbackSupportMixin, subtask, with_callbacks
-from sklinear._cells import Cell, Evaluation, Search, Task, distinct, evaluate
+from sklinear._cells import (
+    Cell,
+    Evaluation,
+    Search,
+    Task,
+    distinct,
+    evaluate,
+    jobs_of,
+)
 from sklinear._checks import loaded
 from sklinear._data import Data
-from sklinear._folds import Group, grouped, shares
+from sklinear._folds import Group, grouped
 from sklinear._predictor import LinearPredictor, refitted
 from sklinear._results import (
     at_edge,
@@ -293,19 +301,18 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                         task_name="candidate-split-evaluation",
                         task_id=index * search.n_splits + fold,
                     )
-        from joblib import effective_n_jobs  # scikit-learn requires it
-
-        together = effective_n_jobs(self.n_jobs) == 1
+        jobs = jobs_of(self.n_jobs, search, groups)
         tasks = [
             Task(group, problems, folds, contexts, self if contexts else None)
             for group in groups
-            for problems, folds in shares(
-                [problem.loss for problem in search.problems], group.folds, together
-            )
+            for problems, folds in search.shares(group, jobs)
         ]
-        parts = Parallel(n_jobs=self.n_jobs)(
-            delayed(evaluate)(search, task) for task in tasks
-        )
+        if jobs == 1:
+            parts = [evaluate(search, task) for task in tasks]
+        else:
+            parts = Parallel(n_jobs=self.n_jobs)(
+                delayed(evaluate)(search, task) for task in tasks
+            )
         return [evaluation for part in parts for evaluation in part]
 
     # The choice -------------------------------------------------------------------

@@ -14,7 +14,14 @@ from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 
-from sklinear import SoftmaxClassifier, SoftmaxClassifierCV, _checks, _data, _mapped
+from sklinear import (
+    SoftmaxClassifier,
+    SoftmaxClassifierCV,
+    _cells,
+    _checks,
+    _data,
+    _mapped,
+)
 
 # sums over the same blocks, in the same order but for what an excerpt has led to: a fit
 # to a gap of 1e-12 determines its objective to that, and its coefficients to the root
@@ -176,7 +183,8 @@ def test_shapes_are_asked_for_as_in_memory(mapped):
 
 
 @pytest.mark.filterwarnings("ignore:.*at the (weak|strong)est penalty")
-def test_a_search_has_processes_map_the_file(mapped):
+def test_a_search_has_processes_map_the_file(mapped, monkeypatch):
+    monkeypatch.setattr(_cells, "STARTING", 0.0)
     searches = [SoftmaxClassifierCV(alphas=[1.0, 30.0, 900.0], cv=3, tol=1e-8)] * 2
     with parallel_config("loky", n_jobs=2):
         searches = [

@@ -32,12 +32,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklinear._cells
+import sklinear._tuning
 from sklinear import (
     LinearSVMClassifier,
     LinearSVMClassifierCV,
     SoftmaxClassifier,
     SoftmaxClassifierCV,
 )
+from sklinear._folds import shares
 
 IRIS = PROBLEMS["iris"]
 SEARCHES = {"svm": LinearSVMClassifierCV, "softmax": SoftmaxClassifierCV}
@@ -751,7 +753,8 @@ def test_mini_batches_can_search_and_repeat_themselves(kind):
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_jobs_do_not_change_the_result(kind, backend):
+def test_jobs_do_not_change_the_result(kind, backend, monkeypatch):
+    monkeypatch.setattr(sklinear._cells, "STARTING", 0.0)
     X, y = IRIS[:2]
     alone = search_of(kind, tol=TIGHT).fit(X, y)
     with parallel_config(backend):
@@ -759,6 +762,32 @@ def test_jobs_do_not_change_the_result(kind, backend):
     # the same optima by other ways
     assert_same_search(shared, alone, 1e-7 if kind == "softmax" else 0.0)
     assert shared.best_params_ == alone.best_params_
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_a_small_search_starts_no_processes(kind, backend, monkeypatch):
+    tasks = []
+
+    def noted(search, task, evaluate=sklinear._cells.evaluate):
+        tasks.append(task)
+        return evaluate(search, task)
+
+    monkeypatch.setattr(sklinear._tuning, "evaluate", noted)
+    with parallel_config(backend):
+        search_of(kind, n_jobs=2, scoring="accuracy").fit(*IRIS[:2])
+    assert (len(tasks) == 1) == (backend == "loky")
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 8])
+@pytest.mark.parametrize("n_folds", [1, 2, 5])
+def test_tasks_are_every_problem_on_every_fold_once(jobs, n_folds):
+    folds, losses = [f"fold {i}" for i in range(n_folds)], list("aababb")
+    tasks = shares(losses, folds, jobs, lambda loss: loss == "b")
+    pairs = [(p, f) for problems, part in tasks for p in problems for f in part]
+    assert sorted(pairs) == [(p, f) for p in range(6) for f in folds]
+    assert len(tasks) >= min(jobs, n_folds)
+    for problems, _ in tasks[:-1] if jobs > 1 else []:
+        assert len({losses[p] for p in problems}) == 1
 
 
 FRAMES = ["pandas", "polars"]

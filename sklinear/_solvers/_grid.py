@@ -54,7 +54,7 @@ def solve_grid(
         own = [i for i, (other, _) in enumerate(problems) if type(other) is kind]
         own.sort(key=lambda i: -problems[i][1])
         alphas = [problems[i][1] for i in own]
-        if _together(data, loss, alphas, solver):
+        if go_together(data, loss, alphas[-1], solver):
             path = _path(data, loss, alphas, folds, fit_intercept, options)
         else:
             path = _cells(data, loss, alphas, folds, fit_intercept, solver, options)
@@ -62,15 +62,15 @@ def solve_grid(
             yield own[place], fold, solution
 
 
-def _together(data: Data, loss: Loss, alphas: list[float], solver: str) -> bool:
-    """Whether folds go through X together.
+def go_together(data: Data, loss: Loss, weakest: float, solver: str) -> bool:
+    """Whether folds go through X together, down to the weakest alpha.
 
     The hinge, which is not smooth, and sparse rows are quicker one by one.
     """
     size = min(data.shape) + 1  # of a class's block of the preconditioner
     few = size <= LARGEST_BLOCK and data.n_classes * size**2 <= LARGEST_BLOCKS
     plain = not (data.sparse or data.streamed or isinstance(loss, Hinge))
-    return solver == "auto" and plain and few and alphas[-1] > 0
+    return solver == "auto" and plain and few and weakest > 0
 
 
 def _cells(
