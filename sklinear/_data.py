@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse
 
 from sklinear._mapped import Mapped
+from sklinear._threads import ordered
 
 # Block sizes, in numbers: scores that stay in the cache, a cast block small beside X.
 BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
 # Rows of a block at least, lest its gradient cost more than its rows; fewer where wide
 # rows are cast, lest the cast block be as large as X.
 FEWEST_ROWS, FEWEST_CAST_ROWS = 256, 32
+MANY = 2**25  # numbers in X times classes, from which on several threads pay
 # Of a mapped X's excerpt: bytes of it and of its scores, its part of the rows, and runs
 # of adjacent rows that it is made of, fewer where each takes a look at every column.
 EXCERPT, PART, RUNS, RUNS_BY_COLUMNS = 2**26, 8, 1024, 64
@@ -29,6 +33,12 @@ class Tally:
     """Rows of X that were read; several views of the same rows may share one."""
 
     rows: int = 0
+    lock: Any = field(default_factory=Lock, repr=False)
+
+    def add(self, rows: int) -> None:
+        """They were read, on any thread."""
+        with self.lock:
+            self.rows += rows
 
 
 @dataclass
@@ -45,7 +55,7 @@ class Block:
     @cached_property
     def X(self) -> Any:
         """The rows (m, d), dense or CSR."""
-        self.tally.rows += len(self.y)
+        self.tally.add(len(self.y))
         return self.view.astype(self.dtype, copy=False)
 
 
@@ -108,6 +118,14 @@ class Data:
         """Of X."""
         return self.X.shape
 
+    def each(self, function: Callable[..., Any], *more: Iterable[Any]) -> Iterator[Any]:
+        """``function(block, ...)`` of every block, in their order; ``more`` has a part
+        of each. On several threads where the rows are in memory and many."""
+        values = self.X.nnz if self.sparse else math.prod(self.X.shape)
+        if self.mapped or values * self.n_classes < MANY or len(self._views) == 1:
+            return map(function, self, *more)
+        return ordered(function, self, *more)
+
     def total(self, visit: Callable[..., Sums], *args: Any) -> Sums:
         """What ``visit(data, *args)`` sums up over all rows.
 
@@ -132,7 +150,7 @@ class Data:
 
     def take(self, rows: np.ndarray) -> Any:
         """X of some rows, (m, d)."""
-        self.tally.rows += len(rows)
+        self.tally.add(len(rows))
         return self.X[rows].astype(self.dtype, copy=False)
 
     @cached_property
@@ -174,7 +192,7 @@ class Data:
     def sample(self, rows: np.ndarray, weights: np.ndarray) -> Data:
         """A copy of some rows, with other weights."""
         y, k = self.y[rows], self.n_classes
-        self.tally.rows += len(rows)
+        self.tally.add(len(rows))
         return Data(self.X[rows], y, weights, k, self.dtype, self.tally)
 
     def astype(self, dtype: Any) -> Data:

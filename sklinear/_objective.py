@@ -9,14 +9,15 @@ rows of one array, of a file or of one machine among many.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 
 from sklinear._data import Block, Data
-from sklinear._losses import Loss
+from sklinear._losses import HessianProduct, Loss
 from sklinear._variables import Variables
 
 
@@ -90,14 +91,31 @@ class Objective:
     def push(self, params: np.ndarray) -> list[np.ndarray]:
         """Scores of each block, (m, k), contiguous columns."""
         W, b = _working(self.data, *self.split(params))
-        return [relative_scores(block.X, W, b) for block in self.data]
+        return list(self.data.each(partial(_pushed, W, b)))
 
     def pull(self, U: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Centred X' U (d, k) and 1' U (k,) of score gradients."""
+        return self._added(self.data.each(_pulled, U))
+
+    def bend(
+        self, params: np.ndarray, products: list[HessianProduct]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The Hessian's product with params, from those of each block, and the scores
+        of params."""
+        W, b = self.split(params)
+        working = partial(_bent, *_working(self.data, W, b))
+        scores, sums = [], []
+        for own, *part in self.data.each(working, products):
+            scores.append(own)
+            sums.append(part)
+        return self.gradient(W, *self._added(sums)), scores
+
+    def _added(self, parts: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Centred X' U (d, k) and 1' U (k,) from those of each block."""
         pulled, residual = None, np.zeros(self.data.n_classes)
-        for block, u in zip(self.data, U, strict=True):
-            pulled = _add(pulled, pulled_back(block.X, u))
-            residual += u.sum(axis=0, dtype=np.float64)
+        for part, sums in parts:
+            pulled = _add(pulled, part)
+            residual += sums
         assert pulled is not None
         return self._centred(pulled, residual), residual
 
@@ -172,6 +190,24 @@ class Objective:
         return pulled
 
 
+def _pushed(W: np.ndarray, b: np.ndarray, block: Block) -> np.ndarray:
+    """A block's scores."""
+    return relative_scores(block.X, W, b)
+
+
+def _pulled(block: Block, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """X' U (d, k) and 1' U (k,) of a block."""
+    return pulled_back(block.X, U), U.sum(axis=0, dtype=np.float64)
+
+
+def _bent(
+    W: np.ndarray, b: np.ndarray, block: Block, product: HessianProduct
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A block's scores of a direction, and X' H and 1' H of their product with H."""
+    scores = relative_scores(block.X, W, b)
+    return scores, *_pulled(block, product(scores))
+
+
 def scores_of(X: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """X W + b (m, k) with contiguous columns, which reductions over classes like."""
     sparse = scipy.sparse.issparse(X)
@@ -233,6 +269,15 @@ def visits(
 
     They come of one product, with the points in the loss's past beside them.
     """
+    scored = _scorer(data, at, *others)
+    for block in data:
+        yield block, *scored(block)
+
+
+def _scorer(
+    data: Data, at: Point, *others: tuple[np.ndarray, np.ndarray]
+) -> Callable[[Block], tuple[Loss, list[np.ndarray]]]:
+    """What ``visits`` tells of one block."""
     k, past = data.n_classes, at.loss.past
     pairs = [*((W, b) for W, b, _ in past), (at.W, at.b), *others]
     W, b = pairs[0]
@@ -240,27 +285,34 @@ def visits(
         W, b = np.hstack([W for W, _ in pairs]), np.concatenate([b for _, b in pairs])
     W, b = _working(data, W, b)
     product = relative_scores if len(pairs) == 1 else scores_of
-    for block in data:
-        scores = product(block.X, W, b)
+
+    def scored(block: Block) -> tuple[Loss, list[np.ndarray]]:
+        scores, loss = product(block.X, W, b), at.loss.rows(block.rows)
         if len(pairs) == 1:
-            yield block, at.loss.rows(block.rows), [scores]
-            continue
+            return loss, [scores]
         each = [scores[:, j : j + k] for j in range(0, scores.shape[1], k)]
-        loss = at.loss.rows(block.rows).recalled(each[: len(past)], block.y)
-        yield block, loss, each[len(past) :]
+        return loss.recalled(each[: len(past)], block.y), each[len(past) :]
+
+    return scored
 
 
 def evaluate(
     data: Data, at: Point, conjugate: bool
 ) -> tuple[float, float, float, np.ndarray, np.ndarray]:
     """Value, primal value, conjugate, X' U (d, k) and 1' U (k,)."""
+    scored = _scorer(data, at)
+
+    def one(block: Block) -> tuple[float, float, float, np.ndarray, np.ndarray]:
+        loss, (scores,) = scored(block)
+        v, p, u, c = weigh(loss, block, scores, conjugate)
+        return v, p, c, *_pulled(block, u)
+
     value = primal = dual = 0.0
     pulled, residual = None, np.zeros(data.n_classes)
-    for block, loss, (scores,) in visits(data, at):
-        v, p, u, c = weigh(loss, block, scores, conjugate)
+    for v, p, c, part, sums in data.each(one):
         value, primal, dual = value + v, primal + p, dual + c
-        pulled = _add(pulled, pulled_back(block.X, u))
-        residual += u.sum(axis=0, dtype=np.float64)
+        pulled = _add(pulled, part)
+        residual += sums
     assert pulled is not None
     return value, primal, dual, pulled, residual
 

@@ -10,15 +10,17 @@ size. Together they make conjugate gradients short and their steps cheap.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 from scipy.linalg import get_lapack_funcs
 
-from sklinear._data import Data
+from sklinear._data import Block, Data
 from sklinear._losses import HessianProduct
 from sklinear._objective import Objective, Point, features, visits
+from sklinear._threads import ordered
 from sklinear._variables import Variables
 
 Arrays = list[np.ndarray]  # (m, k), one a block
@@ -28,6 +30,7 @@ LARGEST_BLOCKS = 2**24  # numbers in the inverse blocks of all classes
 LARGEST_PRECISE = 2**20  # of these, up to which they are kept in float64
 LARGEST_STREAMED = 2**20  # the same where they are summed up over machines
 LARGEST_BLOCK, LARGEST_SPARSE_BLOCK = 1024, 512  # rows of one
+LARGE_BLOCK = 256  # rows of one from which on several threads pay
 FEWEST_ROWS = 2048  # behind a block
 USUAL = 10  # steps of conjugate gradients, where none were taken yet
 ROWS_A_BLOCK = 3  # rows behind a block, in multiples of its size
@@ -43,12 +46,7 @@ class Hessian(NamedTuple):
 
     def __call__(self, params: np.ndarray) -> tuple[np.ndarray, Arrays]:
         """The product with params, and their scores."""
-        objective = self.objective
-        pushed = objective.push(params)
-        pulled = objective.pull(
-            [h(s) for h, s in zip(self.products, pushed, strict=True)]
-        )
-        return objective.gradient(objective.split(params)[0], *pulled), pushed
+        return self.objective.bend(params, self.products)
 
 
 class StreamedHessian(NamedTuple):
@@ -66,19 +64,23 @@ def diagonals(objective: Objective, scores: Arrays) -> np.ndarray:
     """The Hessian's diagonal in the scores, weighted, (n, k)."""
     n, k = len(objective.data.y), objective.data.n_classes
     out = np.empty((n, k), objective.data.dtype, order="F")
-    for block, s in zip(objective.data, scores, strict=True):
+
+    def fill(block: Block, s: np.ndarray) -> None:
         part = objective.loss.rows(block.rows).diagonal(s, block.y)
         np.multiply(part, block.weights[:, None], out=out[block.rows])
+
+    for _ in objective.data.each(fill, scores):
+        pass
     return out
 
 
 def whole_hessian(objective: Objective, scores: Arrays) -> Hessian:
     """From all rows."""
-    products = [
-        objective.loss.rows(block.rows).hessian(s, block.y, block.weights)
-        for block, s in zip(objective.data, scores, strict=True)
-    ]
-    return Hessian(objective, products)
+
+    def product(block: Block, s: np.ndarray) -> HessianProduct:
+        return objective.loss.rows(block.rows).hessian(s, block.y, block.weights)
+
+    return Hessian(objective, list(objective.data.each(product, scores)))
 
 
 def hessian(
@@ -188,8 +190,10 @@ def inverse_of_blocks(
     alike = float(np.ptp(diagonal, axis=1).max()) <= 1e-6 * float(diagonal.max())
     if alike:
         columns = columns[:1]
-    blocks = (_sampled_block(objective, column, rng) for column in columns)
-    return _inverted(objective, blocks, len(columns), ridge)
+    each = ordered if d1 >= LARGE_BLOCK else map
+    drawn = (_drawn(objective, column, rng) for column in columns)
+    inverses = each(partial(_sampled_inverse, objective, ridge), columns, drawn)
+    return _inverted(objective, inverses, len(columns))
 
 
 def _too_large(objective: Objective) -> bool:
@@ -200,14 +204,13 @@ def _too_large(objective: Objective) -> bool:
 
 
 def _inverted(
-    objective: Objective, blocks: Iterable[np.ndarray], count: int, ridge: float
+    objective: Objective, inverses: Iterable[np.ndarray], count: int
 ) -> tuple[Precondition, float]:
-    """Multiplication with the inverses of blocks (d1, d1) of the loss, and the cost."""
+    """Multiplication with inverse blocks (d1, d1), and their cost."""
     d1 = objective.shape[0]
     large = count * d1 * d1 > LARGEST_PRECISE
     inverse = np.empty((count, d1, d1), np.float32 if large else objective.data.dtype)
-    for j, H in enumerate(blocks):
-        block = _inverse(objective, H, ridge)
+    for j, block in enumerate(inverses):
         if block.dtype != inverse.dtype:  # rounding shall not make it indefinite
             block.flat[:: d1 + 1] += np.finfo(np.float32).eps * np.trace(block)
         inverse[j] = block
@@ -234,19 +237,29 @@ def _blockwise(inverse: np.ndarray) -> Precondition:
     return apply
 
 
-def _sampled_block(
+def _drawn(
     objective: Objective, importance: np.ndarray, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that stand for a class's block, and their chances."""
+    most = max(ROWS_A_BLOCK * objective.shape[0], FEWEST_ROWS)
+    chance = chances(importance, most)
+    rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
+    return rows, chance[rows]
+
+
+def _sampled_inverse(
+    objective: Objective,
+    ridge: float,
+    importance: np.ndarray,
+    drawn: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
     """(d1, d1), from the second derivatives (n,) in one class's score."""
-    d1 = objective.shape[0]
-    chance = chances(importance, max(ROWS_A_BLOCK * d1, FEWEST_ROWS))
-    rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
+    (rows, chance), d1 = drawn, objective.shape[0]
     H = np.zeros((d1, d1))
     if len(rows):
-        weights = importance[rows] / chance[rows]
-        for block in objective.data.sample(rows, weights):
+        for block in objective.data.sample(rows, importance[rows] / chance):
             _add_products(H, objective.features(block), block.weights)
-    return H
+    return _inverse(objective, H, ridge)
 
 
 def _add_products(H: np.ndarray, Z: np.ndarray, weights: np.ndarray) -> None:
@@ -337,7 +350,8 @@ def streamed_inverse(
         each,
         rng.randint(2**31 - 1),
     )
-    return _inverted(objective, blocks, len(blocks), ridge)
+    inverses = (_inverse(objective, H, ridge) for H in blocks)
+    return _inverted(objective, inverses, len(blocks))
 
 
 def _streamed_blocks(

@@ -3,12 +3,13 @@ its length."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 
-from sklinear._data import Data
+from sklinear._data import Block, Data
 from sklinear._losses import HessianProduct
 from sklinear._objective import Evaluation, Objective, Point, features, visits
 from sklinear._solvers._curvature import (
@@ -47,8 +48,8 @@ def visit_rows(objective: Objective, scores: Arrays) -> Sums:
     """The sums at scores, block by block."""
     value = primal = conjugate = 0.0
     U = []
-    for block, s in zip(objective.data, scores, strict=True):
-        v, p, u, c = objective.rows(block, s, conjugate=True)
+    rows = partial(objective.rows, conjugate=True)
+    for v, p, u, c in objective.data.each(rows, scores):
         value, primal, conjugate = value + v, primal + p, conjugate + c
         U.append(u)
     return Sums(value, primal, conjugate, U)
@@ -217,7 +218,7 @@ def line_search(
     low, high, t = None, np.inf, 1.0
     low_slope, high_slope = start, np.inf
     for count in range(60):
-        scores = [s + t * c for s, c in zip(state.scores, change, strict=True)]
+        scores = [*objective.data.each(partial(_moved, t), state.scores, change)]
         trial = Trial(t, scores, visit_rows(objective, scores))
         value = trial.sums.value + square + t * tilt + t * t * bend / 2
         slope = _inner(trial.sums.U, change) + tilt + t * bend
@@ -233,6 +234,13 @@ def line_search(
         least = low.length if low else 0.0
         t = least + (high - least) * min(max(secant, 0.1), 0.9)
     return low
+
+
+def _moved(
+    t: float, block: Block, scores: np.ndarray, change: np.ndarray
+) -> np.ndarray:
+    """Scores at a step's length t."""
+    return scores + t * change
 
 
 def _inner(U: Arrays, change: Arrays) -> float:

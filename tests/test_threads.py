@@ -1,0 +1,103 @@
+"""Several threads: the same numbers, and nothing of them left after a fit."""
+
+import signal
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from sklinear import LinearSVMClassifier, SoftmaxClassifier, _data, _threads
+from sklinear._solvers import _curvature
+from sklinear._threads import ordered, single_threaded_blas
+
+MODELS = {
+    "softmax": SoftmaxClassifier(alpha=1e-3),
+    "hinge": LinearSVMClassifier(loss="hinge", alpha=1e-3),
+    "squared hinge": LinearSVMClassifier(loss="squared_hinge", alpha=1e-3),
+}
+
+
+@pytest.fixture
+def three_threads(monkeypatch):
+    """Three for any data; yields the names of threads that blocks were visited on."""
+    names = set()
+
+    def noted(function, *parts):
+        def called(*args):
+            names.add(threading.current_thread().name)
+            return function(*args)
+
+        return ordered(called, *parts)
+
+    monkeypatch.setattr(_threads, "cpu_count", lambda: 3)
+    libraries = [SimpleNamespace(num_threads=n) for n in (3, 4)]
+    monkeypatch.setattr(_threads, "_libraries", lambda: libraries)
+    monkeypatch.setattr(_data, "MANY", 0)
+    monkeypatch.setattr(_data, "BLOCK_SCORES", 2**10)
+    monkeypatch.setattr(_data, "ordered", noted)
+    monkeypatch.setattr(_curvature, "ordered", noted)
+    monkeypatch.setattr(_curvature, "LARGE_BLOCK", 0)
+    return names
+
+
+def samples(kind):
+    """Enough rows for several blocks."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(4, size=3000)
+    X = rng.normal(size=(3000, 40)) + 2 * np.eye(4, 40)[y]
+    return {"dense": X, "single": X.astype("f4"), "csr": scipy.sparse.csr_array(X)}[
+        kind
+    ], y
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("kind", ["dense", "single", "csr"])
+def test_threads_change_no_bit(name, solver, kind, request, monkeypatch):
+    monkeypatch.setattr(_data, "BLOCK_SCORES", 2**10)
+    X, y = samples(kind)
+    model = MODELS[name].set_params(solver=solver)
+    want = model.fit(X, y).coef_.copy()
+    used = request.getfixturevalue("three_threads")
+    np.testing.assert_array_equal(model.fit(X, y).coef_, want)
+    assert len(used) > 1
+    assert threading.current_thread().name not in used
+    assert not used & {thread.name for thread in threading.enumerate()}
+
+
+def test_one_thread_where_it_is_all_that_is_allowed(three_threads, monkeypatch):
+    monkeypatch.setattr(_threads, "_libraries", lambda: [])  # as BLAS of one thread
+    MODELS["softmax"].fit(*samples("dense"))
+    assert three_threads == {threading.current_thread().name}
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_fits_side_by_side_take_one_thread_each():
+    here = threading.current_thread
+    with single_threaded_blas():
+        assert here() not in set(ordered(lambda _: here(), range(9)))
+        with single_threaded_blas():
+            assert set(ordered(lambda _: here(), range(9))) == {here()}
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_interrupt_or_an_error_leaves_no_thread():
+    def broken(i):
+        if i == 3:
+            raise ArithmeticError("no block 3")
+
+    before = threading.active_count()
+    with pytest.raises(ArithmeticError, match="no block 3"), single_threaded_blas():
+        list(ordered(broken, range(9)))
+
+    def interrupted():
+        with single_threaded_blas():
+            for i in ordered(str, range(9)):
+                if i == "2":
+                    signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert threading.active_count() == before
