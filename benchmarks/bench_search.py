@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from _data import IMAGES, Part, load
+from joblib.externals.loky import get_reusable_executor
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
@@ -96,11 +97,27 @@ def softmax(name: str) -> None:
     )
 
 
+def jobs(name: str) -> None:
+    """Wall seconds with one process and with two, which have to start."""
+    part, cells = part_of(name), [name]
+    for model in (SoftmaxClassifierCV, LinearSVMClassifierCV):
+        walls = []
+        for n_jobs in (1, 2):
+            search = model(alphas=ALPHAS, cv=FOLDS, refit=False, n_jobs=n_jobs)
+            get_reusable_executor().shutdown(wait=True)
+            start = time.perf_counter()
+            search.fit(part.X, part.y)
+            walls.append(time.perf_counter() - start)
+        cells += [f"{wall:.2f}" for wall in walls] + [f"{walls[0] / walls[1]:.2f}"]
+    print("|", " | ".join(cells), "|", flush=True)
+
+
 def memory(name: str) -> None:
     """Peak above X, in multiples of X, by tracemalloc."""
     part, ratios = part_of(name), []
     for model in (SoftmaxClassifierCV, LinearSVMClassifierCV):
         search = model(alphas=ALPHAS[:4], cv=FOLDS, refit=False)
+        search.fit(part.X[:800], part.y[:800])  # imports
         tracemalloc.start()
         search.fit(part.X, part.y)
         ratios.append(tracemalloc.get_traced_memory()[1] / part.X.nbytes)
@@ -122,9 +139,11 @@ def main() -> None:
         "svm": "set | CPU s | GridSearchCV | ratio | scores differ by, points",
         "softmax": "set | CPU s | LogisticRegressionCV | ratio | GridSearchCV | ratio "
         "| scores differ by, points",
+        "jobs": "set | softmax, n_jobs=1, s | n_jobs=2, s | ratio "
+        "| SVM, n_jobs=1, s | n_jobs=2, s | ratio",
         "memory": "set | X, MB | softmax, of X | SVM, of X",
     }
-    tables = {"svm": svm, "softmax": softmax, "memory": memory}
+    tables = {"svm": svm, "softmax": softmax, "jobs": jobs, "memory": memory}
     for table in asked.tables:
         head = heads[table]
         print(f"\n| {head} |\n|" + " --- |" * (head.count("|") + 1))

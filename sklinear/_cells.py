@@ -27,6 +27,7 @@ from sklinear._threads import single_threaded_blas
 
 # Seconds a cell for each number in X and class, where folds go together and where not.
 TOGETHER, ALONE = 2e-9, 3e-8
+ROWS_AT_A_TIME = 2**11  # that are copied to be scored
 STARTING = 4.0  # seconds up to which a search ends before other processes have started
 
 
@@ -253,7 +254,7 @@ class _Scorer:
         if self.fold is fold:
             return
         search, group, test = self.search, self.group, fold.test
-        self.fold = fold
+        self.fold, self.test = fold, test
         self.params = _check_method_params(search.X, search.score_params, test)
         self.y = _safe_indexing(search.y, test)
         self.labels = group.labels[test]
@@ -267,9 +268,7 @@ class _Scorer:
             and (weights is None or np.sum(weights) > 0)
             and (search.quick == "accuracy" or self.known.all())
         )
-        if self.easy:
-            self.X = search.X[test]
-        else:
+        if not self.easy:
             self.X = _safe_indexing(
                 search.X if search.given is None else search.given, test
             )
@@ -284,7 +283,11 @@ class _Scorer:
         model = copy.copy(self.search.template)
         model.coef_, model.intercept_ = coef, intercept
         model.classes_ = self.group.classes
-        scores = model._decide(self.X)
+        parts = [
+            model._decide(self.search.X[self.test[cut : cut + ROWS_AT_A_TIME]])
+            for cut in range(0, len(self.test), ROWS_AT_A_TIME)
+        ]
+        scores = np.concatenate(parts)
         if self.search.quick == "accuracy":
             labels = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
             right = (labels == self.labels) & self.known

@@ -21,6 +21,8 @@ from sklinear._variables import Variables
 MEMORY = 8  # pairs of steps and gradients that L-BFGS keeps
 TRIALS = 10  # of a step's length
 ROUNDING = 2e-6  # relative, of an objective in float32
+# Bytes that features and preconditioner may take: a part of X's, or what is little.
+KEPT, LITTLE = 0.55, 2**24
 RENEWAL = 12  # iterations after which the preconditioner is built anew
 PATIENCE = 30  # passes at one alpha, after which problems go on alone
 
@@ -56,16 +58,26 @@ class Batch:
         scale = variables.factor
         self.penalty = np.append(scale**2, [0.0] * fit_intercept)  # of each row of V
         self.shape = len(self.penalty), len(parts), data.n_classes
-        # half of X at most; X of another dtype is cast a block at a time
-        self._kept = None
+        # half of a float64 X at most, and less where the preconditioner is large; the
+        # rest, and X of another dtype, is cast a block at a time
+        self._kept: list[np.ndarray] = []
+        room = max(KEPT * data.X.nbytes, LITTLE)
+        room -= 4 * data.n_classes * self.shape[0] ** 2
         if data.X.dtype == np.float64:
-            self._kept = [self._features(data.X[rows]) for rows in self._cuts()]
+            step = 4 * self.shape[0] * self._step
+            cuts = self._cuts()[: max(int(room // step), 0)]
+            self._kept = [self._features(data.X[rows]) for rows in cuts]
+
+    @property
+    def _step(self) -> int:
+        """Rows of a block whose scores fit the cache."""
+        d = self.data.X.shape[1]
+        step = min(BLOCK_SCORES // self.data.n_classes, BLOCK_VALUES // (4 * d))
+        return max(FEWEST_ROWS, step)
 
     def _cuts(self) -> list[slice]:
-        """Rows of blocks whose scores fit the cache."""
-        n, d = self.data.X.shape
-        step = min(BLOCK_SCORES // self.data.n_classes, BLOCK_VALUES // d)
-        step = max(FEWEST_ROWS, step)
+        """Rows of the blocks."""
+        n, step = len(self.data.y), self._step
         return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
     def _features(self, X: np.ndarray) -> np.ndarray:
@@ -80,8 +92,8 @@ class Batch:
         """Rows, features and labels of each block."""
         self.data.tally.rows += len(self.data.y)
         for i, rows in enumerate(self._cuts()):
-            kept = self._kept
-            Z = self._features(self.data.X[rows]) if kept is None else kept[i]
+            kept = i < len(self._kept)
+            Z = self._kept[i] if kept else self._features(self.data.X[rows])
             yield rows, Z, self.data.y[rows]
 
     def evaluate(
@@ -163,10 +175,13 @@ class Batch:
         for j in range(k):
             chance = chances(importance[:, j], most)
             some = np.flatnonzero(draw < chance)
-            part = self._features(self.data.X[some])
             self.data.tally.rows += len(some)
-            part *= np.sqrt(importance[some, j] / chance[some])[:, None]
-            H = (part.T @ part).astype(np.float64)
+            H = np.zeros((d1, d1))
+            for start in range(0, len(some), FEWEST_ROWS):
+                few = some[start : start + FEWEST_ROWS]
+                part = self._features(self.data.X[few])
+                part *= np.sqrt(importance[few, j] / chance[few])[:, None]
+                H += part.T @ part
             H.flat[:: d1 + 1] += 2 * alpha * self.penalty
             inverse[j] = inverse_of(H, 0.0, np.dtype(np.float32))
         return inverse
@@ -247,6 +262,7 @@ class Descent:
         since = self.batch.passes - self.built
         if len(self.inverse) and since * 4.0 * n * d1 * B * k < build:
             return False
+        self.inverse = np.empty(0)  # two of them would be too much memory
         self.inverse = self.batch.preconditioner(params, alpha, self.rng)
         self.built = self.batch.passes
         return True

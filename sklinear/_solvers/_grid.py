@@ -29,6 +29,7 @@ from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import LARGEST_FACTOR, choose_variables
 
+LARGEST_COPY = 2**22  # numbers in a fold's rows; beyond, others have weight 0
 NEARLY = 0.8  # of tol: to where folds that go together go
 ROUGHLY = 1e-5  # gap that is as good as float32 knows it
 NEAR = 100  # times tol: a gap that a fit from elsewhere may well close
@@ -87,8 +88,9 @@ def _cells(
     for fold, weights in enumerate(folds):
         part = Data(data.X, data.y, weights, k, data.dtype, data.tally)
         rows = np.flatnonzero(weights)
-        if not data.streamed and len(rows) < len(weights):
-            part = data.sample(rows, weights[rows])  # less than one X
+        large = data.streamed or (not data.sparse and data.X.size > LARGEST_COPY)
+        if len(rows) < len(weights) and not large:
+            part = data.sample(rows, weights[rows])
         start = np.zeros((d, k)), np.zeros(k)
         for place, alpha in enumerate(alphas):
             name = _choose_near(part, loss, alpha) if solver == "auto" else solver
