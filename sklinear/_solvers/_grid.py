@@ -30,6 +30,7 @@ from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import LARGEST_FACTOR, choose_variables
 
 LARGEST_COPY = 2**22  # numbers in a fold's rows; beyond, others have weight 0
+
 NEARLY = 0.8  # of tol: to where folds that go together go
 ROUGHLY = 1e-5  # gap that is as good as float32 knows it
 NEAR = 100  # times tol: a gap that a fit from elsewhere may well close
@@ -83,7 +84,7 @@ def _cells(
     solver: str,
     options: Options,
 ) -> Iterator[tuple[int, int, Solution]]:
-    """One by one, each from the end of the one with the next stronger alpha."""
+    """One by one, each primal one from the end of that with the next stronger alpha."""
     d, k = data.X.shape[1], data.n_classes
     for fold, weights in enumerate(folds):
         part = Data(data.X, data.y, weights, k, data.dtype, data.tally)
@@ -94,6 +95,8 @@ def _cells(
         start = np.zeros((d, k)), np.zeros(k)
         for place, alpha in enumerate(alphas):
             name = _choose_near(part, loss, alpha) if solver == "auto" else solver
+            if name == "dual":  # to look for its multipliers takes longer than to begin
+                start = np.zeros((d, k)), np.zeros(k)
             found = _solved(name, part, loss, alpha, fit_intercept, start, options)
             start = found.coef, found.intercept
             yield place, fold, found
@@ -122,7 +125,7 @@ def _solved(
     for W, b in (start, (np.zeros_like(start[0]), np.zeros_like(start[1]))):
         own = options._replace(rng=deepcopy(options.rng))
         found = SOLVERS[name](data, loss, alpha, fit_intercept, (W, b), own)
-        if not _unfinished(found, options):
+        if not (W.any() and _unfinished(found, options)):
             break
     return found
 
