@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from _data import FitError, Part, in_child, load, objective
+from _rivals import cyanure_fit, cyanure_softmax, missing, mlpack_hinge
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model._linear_loss import LinearModelLoss
@@ -30,9 +31,9 @@ from sklinear import LinearSVMClassifier, SoftmaxClassifier
 from sklinear.losses import weston_watkins
 
 PEERS = {
-    "softmax": ("lbfgs", "newton-cg", "saga"),
-    "hinge": ("own dual", "scipy L-BFGS"),
-    "squared_hinge": ("own dual", "scipy L-BFGS"),
+    "softmax": ("lbfgs", "newton-cg", "saga", "cyanure"),
+    "hinge": ("own dual", "scipy L-BFGS", "mlpack"),
+    "squared_hinge": ("own dual", "scipy L-BFGS", "cyanure ovr"),
 }
 EPOCHS = (40, 20, 10, 5)  # of saga
 TOL = 1e-4
@@ -43,10 +44,11 @@ class Reached(Exception):
 
 
 def ours(
-    part: Part, loss: str, alpha: float, solver: str
+    part: Part, loss: str, alpha: float, solver: str, fit_intercept: bool = True
 ) -> tuple[float, float, float]:
     """CPU seconds, objective and certified gap of our fit."""
     settings = {"alpha": alpha, "solver": solver, "tol": TOL, "random_state": 0}
+    settings["fit_intercept"] = fit_intercept
     model: Any = SoftmaxClassifier(**settings)
     if loss != "softmax":
         model = LinearSVMClassifier(loss=loss, **settings)
@@ -157,8 +159,22 @@ def cell(name: str, part: Part, loss: str, alpha: float, args: Any) -> None:
     for peer in PEERS[loss]:
         if peer not in args.peers:
             continue
+        if missing(peer):
+            print(f"{peer} is left out: pip install {missing(peer)}", flush=True)
+            continue
         try:
-            if peer == "saga":
+            if peer == "mlpack":
+                bare(name, part, alpha, args.limit)
+                continue
+            if peer == "cyanure":
+                other = within(
+                    5 * args.limit, lambda: cyanure_softmax(part, alpha, target)
+                )
+            elif peer == "cyanure ovr":
+                other = within(
+                    args.limit, lambda: cyanure_fit(part, loss, alpha, TOL)[0]
+                )
+            elif peer == "saga":
                 other = saga(part, alpha, target, args.limit)
             elif loss == "softmax":
                 other = within(
@@ -185,6 +201,23 @@ def cell(name: str, part: Part, loss: str, alpha: float, args: Any) -> None:
             f"| {gap:.0e} | {peer} | {shown} |",
             flush=True,
         )
+
+
+def bare(name: str, part: Part, alpha: float, limit: float) -> None:
+    """The line of mlpack's hinge, neither side with an intercept."""
+    ours_at = within(limit, lambda: ours(part, "hinge", alpha, "newton", False))
+    seconds, value, gap = ours_at
+    first = f"| {name} | hinge, no intercept | {alpha:g} | newton {seconds:.2f} "
+    first += f"| {gap:.0e} | mlpack |"
+    try:
+        other, its = within(limit, lambda: mlpack_hinge(part, alpha))
+    except TimeoutError:
+        print(first, f"> {limit:g} | > {limit / seconds:.1f} |", flush=True)
+        return
+    shown = f"{other / seconds:.1f}"
+    if its > value * (1 + TOL):
+        shown = f"stopped {100 * (its / value - 1):.1f} % above"
+    print(first, f"{other:.2f} | {shown} |", flush=True)
 
 
 def main() -> None:
