@@ -125,6 +125,19 @@ def test_the_table_is_that_of_grid_search(kind, name):
         assert found.score(X, y) == peer.score(X, y)
 
 
+@pytest.mark.filterwarnings("ignore:.*est penalty of its grid")
+def test_default_tol_finds_the_labels_of_a_plain_fit(kind):
+    grid = {**GRIDS[kind], "alpha": np.logspace(1, -5, 7)}  # optima of many points too
+    if kind == "svm":
+        grid["loss"] = ["hinge", "squared_hinge"]
+    found = search_of(kind, grid, cv=5, scoring="accuracy").fit(*IRIS[:2])
+    peer = peer_of(kind, grid, cv=5, scoring="accuracy").fit(*IRIS[:2])
+    for key in ("mean_test_score", "std_test_score"):
+        np.testing.assert_allclose(
+            found.cv_results_[key], peer.cv_results_[key], atol=1e-12
+        )
+
+
 def test_default_tol_gives_the_scores_to_a_thousandth(kind):
     X, y, _ = PROBLEMS["wine"]
     grid = {**GRIDS[kind], "alpha": [1e-3, 1e-1, 1e-2]}

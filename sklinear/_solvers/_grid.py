@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from sklinear._data import Data
-from sklinear._losses import Hinge, Loss, Margin
+from sklinear._losses import Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import SOLVERS, choose
 from sklinear._solvers._batch import Batch, Descent
@@ -24,7 +24,7 @@ from sklinear._solvers._curvature import (
     Preconditioner,
 )
 from sklinear._solvers._frame import Start, certify, concluded, from_priors
-from sklinear._solvers._newton import refine
+from sklinear._solvers._newton import POLISHED, refine
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import LARGEST_FACTOR, choose_variables
@@ -50,7 +50,7 @@ def solve_grid(
     A fold is its weights (n,), which add up to 1. Yields the places of problem and
     fold, and the solution.
     """
-    options = options._replace(polish=False)
+    options = options._replace(polish=POLISHED)
     losses = {type(loss): loss for loss, _ in problems}
     for kind, loss in losses.items():
         own = [i for i, (other, _) in enumerate(problems) if type(other) is kind]
@@ -105,11 +105,13 @@ def _cells(
 def _choose_near(data: Data, loss: Loss, alpha: float) -> str:
     """The solver that should be the fastest from a start that is near.
 
-    Few margins of the hinges are active then, and fewer change: Newton's case.
+    Few margins of the squared hinge are active then, and fewer change: Newton's case.
+    So are they of the hinge, but its optimum may be many points, with other labels:
+    there the search shall find the one that a plain fit finds.
     """
     name = choose(data, loss, alpha)
     near = name == "lbfgs" and not (data.sparse or data.streamed)
-    return "newton" if near and isinstance(loss, Margin) else name
+    return "newton" if near and isinstance(loss, SquaredHinge) else name
 
 
 def _solved(

@@ -211,7 +211,7 @@ def refine(
 
     In float64, so that what is offered to the monitor is proven.
     """
-    polish = monitor.polish and is_cheap(objective)
+    polish = monitor.gap > monitor.polish and is_cheap(objective)
     if monitor.done and not polish:
         return
     if preconditioner is None:
@@ -256,7 +256,8 @@ def _descend(
     before, promise = np.inf, 0.0
     while True:
         done = _offer(monitor, state)
-        polished = objective.data.streamed and monitor.gap <= POLISHED
+        enough = POLISHED if objective.data.streamed else monitor.polish
+        polished = monitor.gap <= enough
         if (done and (polished or not exact)) or monitor.spent:
             return True, objective
         gap = max(state.at.primal - state.dual, 0.0)

@@ -50,7 +50,7 @@ class Options(NamedTuple):
     rng: np.random.RandomState
     report: Reporter
     widen: Callable[..., Params] = as_they_are  # from the solver's features to X's
-    polish: bool = True  # to rounding, where that is cheap
+    polish: float = -1.0  # gap to which fits go on that are cheap; below 0 to rounding
 
 
 class Witness(NamedTuple):
@@ -99,7 +99,7 @@ class Monitor:
     guessed: np.ndarray | None = None
     witness: Witness | None = None
     split: Callable[[np.ndarray], Params] | None = None  # params to the user's W and b
-    polish: bool = True  # to rounding, where that is cheap
+    polish: float = -1.0  # gap to which it goes on where that is cheap
 
     def offer(
         self,
@@ -148,7 +148,7 @@ class Monitor:
             main=self,
             drafting=drafting,
             witness=None,
-            polish=False,
+            polish=tol,
         )
 
     @property
