@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse
 
 from sklinear import LinearSVMClassifier, SoftmaxClassifier, _data, _threads
+from sklinear._losses import CrossEntropy
 from sklinear._solvers import _curvature
 from sklinear._threads import ordered, single_threaded_blas
 
@@ -101,3 +102,26 @@ def test_an_interrupt_or_an_error_leaves_no_thread():
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert threading.active_count() == before
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_an_interrupted_fit_leaves_nothing_and_can_be_repeated(solver, monkeypatch):
+    X, y = samples("dense")
+    model = SoftmaxClassifier(alpha=1e-3, solver=solver)
+    calls, value = [], CrossEntropy.__call__
+
+    def interrupting(self, scores, labels):
+        calls.append(0)
+        if len(calls) == 30:  # in the third pass or so, on whichever thread
+            signal.raise_signal(signal.SIGINT)
+        return value(self, scores, labels)
+
+    before = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(CrossEntropy, "__call__", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X, y)
+    assert threading.active_count() == before
+    assert not hasattr(model, "coef_")
+    assert model.fit(X, y).dual_gap_ <= model.tol
