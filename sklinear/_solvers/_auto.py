@@ -14,7 +14,7 @@ SAMPLE = 1000  # rows that the mean square is estimated from
 # Dual coordinate ascent needs epochs in proportion to ||x||^2 / (alpha n) beyond these.
 EASY_HINGE, EASY_SQUARE = 2.0, 0.2
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
-SMALL, SMALL_WIDE = 2 * 10**6, 2 * 10**5
+SMALL, SMALL_SQUARE, SMALL_WIDE = 2 * 10**6, 2 * 10**7, 2 * 10**5
 LARGE, TALL = 10**7, 20  # the same and rows a feature, from which Newton pays
 TALLER = 2000  # rows a feature: the same for the hinge, however small
 MANY, FAIRLY_TALL = 1000, 5  # params of the softmax, dense, and rows a feature: as well
@@ -34,12 +34,10 @@ def choose(data: Data, loss: Loss, alpha: float) -> str:
     size = (data.X.nnz if data.sparse else n * d) * data.n_classes
     hinge = isinstance(loss, Hinge)
     compiled = importlib.util.find_spec("numba") is not None
-    if (
-        compiled
-        and alpha > 0
-        and not data.streamed
-        and size > (SMALL_WIDE if wide else SMALL)
-    ):
+    small = SMALL if hinge else SMALL_SQUARE
+    if wide:
+        small = SMALL_WIDE
+    if compiled and alpha > 0 and not data.streamed and size > small:
         if wide:
             return "dual"
         easy = EASY_HINGE if hinge else EASY_SQUARE
