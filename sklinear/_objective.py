@@ -104,11 +104,14 @@ class Objective:
         of params."""
         W, b = self.split(params)
         working = partial(_bent, *_working(self.data, W, b))
-        scores, sums = [], []
-        for own, *part in self.data.each(working, products):
-            scores.append(own)
-            sums.append(part)
-        return self.gradient(W, *self._added(sums)), scores
+        scores = []
+
+        def sums() -> Iterator[Any]:
+            for own, *part in self.data.each(working, products):
+                scores.append(own)
+                yield part
+
+        return self.gradient(W, *self._added(sums())), scores
 
     def _added(self, parts: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Centred X' U (d, k) and 1' U (k,) from those of each block."""

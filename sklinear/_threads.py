@@ -77,10 +77,10 @@ def single_threaded_blas() -> Iterator[None]:
     finally:
         with _lock:
             _fits -= 1
-            pool, _pool = _pool, None
-            if pool is not None:
-                pool.shutdown(cancel_futures=True)
-            if _fits == 0:
+            if _fits == 0:  # another fit may have blocks on these threads
+                pool, _pool = _pool, None
+                if pool is not None:
+                    pool.shutdown(cancel_futures=True)
                 _anyone_may_set()
                 _cap.restore_original_limits()
                 _anyone_may_set()

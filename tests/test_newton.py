@@ -133,3 +133,13 @@ def test_steps_of_active_margins_are_those_of_the_hessian(
     step = active_step(at, state, active, 1e-9)
     # a ridge of the intercept only in one, of all params in the other
     np.testing.assert_allclose(step, written, atol=1e-6 * np.abs(written).max())
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("n", [20, 21, 600])
+def test_features_that_tell_nothing_are_proven_to(loss, solver, n):
+    model = classifier(loss, solver=solver).fit(np.ones((n, 2)), np.arange(n) % 2)
+    # the mean of ones is 1 up to rounding, which the penalty divides
+    eps = np.finfo(float).eps
+    assert np.abs(model.coef_).max() <= 10 * eps / model.alpha
+    assert model.dual_gap_ <= 1e-12  # rounding: the intercept alone is exact

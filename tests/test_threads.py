@@ -84,6 +84,27 @@ def test_fits_side_by_side_take_one_thread_each():
 
 
 @pytest.mark.usefixtures("three_threads")
+def test_a_fit_that_ends_takes_no_threads_from_another():
+    under_way, ended = threading.Event(), threading.Event()
+
+    def other():
+        under_way.wait(10)
+        with single_threaded_blas():
+            pass
+        ended.set()
+
+    def block(i):
+        under_way.set()
+        return ended.wait(10) and i
+
+    beside = threading.Thread(target=other)
+    beside.start()
+    with single_threaded_blas():
+        assert list(ordered(block, range(9))) == list(range(9))
+    beside.join()
+
+
+@pytest.mark.usefixtures("three_threads")
 def test_an_interrupt_or_an_error_leaves_no_thread():
     def broken(i):
         if i == 3:

@@ -192,8 +192,8 @@ def inverse_of_blocks(
         columns = columns[:1]
     each = ordered if d1 >= LARGE_BLOCK else map
     drawn = (_drawn(objective, column, rng) for column in columns)
-    inverses = each(partial(_sampled_inverse, objective, ridge), columns, drawn)
-    return _inverted(objective, inverses, len(columns))
+    invert = partial(_sampled_inverse, objective, ridge)
+    return _inverted(objective, len(columns), each, invert, columns, drawn)
 
 
 def _too_large(objective: Objective) -> bool:
@@ -204,16 +204,26 @@ def _too_large(objective: Objective) -> bool:
 
 
 def _inverted(
-    objective: Objective, inverses: Iterable[np.ndarray], count: int
+    objective: Objective,
+    count: int,
+    each: Callable[..., Iterable[Any]],
+    invert: Callable[..., np.ndarray],
+    *parts: Iterable[Any],
 ) -> tuple[Precondition, float]:
-    """Multiplication with inverse blocks (d1, d1), and their cost."""
+    """Multiplication with the blocks (d1, d1) that ``invert`` gives for the parts of
+    each, and their cost. No more of them are held in float64 than are worked on."""
     d1 = objective.shape[0]
     large = count * d1 * d1 > LARGEST_PRECISE
     inverse = np.empty((count, d1, d1), np.float32 if large else objective.data.dtype)
-    for j, block in enumerate(inverses):
-        if block.dtype != inverse.dtype:  # rounding shall not make it indefinite
+
+    def fill(place: np.ndarray, *part: Any) -> None:
+        block = invert(*part)
+        if block.dtype != place.dtype:  # rounding shall not make it indefinite
             block.flat[:: d1 + 1] += np.finfo(np.float32).eps * np.trace(block)
-        inverse[j] = block
+        place[:] = block
+
+    for _ in each(fill, inverse, *parts):
+        pass
     return _blockwise(inverse), _cost(inverse)
 
 
@@ -259,7 +269,7 @@ def _sampled_inverse(
     if len(rows):
         for block in objective.data.sample(rows, importance[rows] / chance):
             _add_products(H, objective.features(block), block.weights)
-    return _inverse(objective, H, ridge)
+    return _inverse(objective, ridge, H)
 
 
 def _add_products(H: np.ndarray, Z: np.ndarray, weights: np.ndarray) -> None:
@@ -268,7 +278,7 @@ def _add_products(H: np.ndarray, Z: np.ndarray, weights: np.ndarray) -> None:
     H += Z.T @ Z
 
 
-def _inverse(objective: Objective, H: np.ndarray, ridge: float) -> np.ndarray:
+def _inverse(objective: Objective, ridge: float, H: np.ndarray) -> np.ndarray:
     """Of the loss's block H (d1, d1) with the penalty's added."""
     d = objective.data.shape[1]
     H[:d, :d] += 2 * objective.alpha * objective.variables.gram
@@ -350,8 +360,8 @@ def streamed_inverse(
         each,
         rng.randint(2**31 - 1),
     )
-    inverses = (_inverse(objective, H, ridge) for H in blocks)
-    return _inverted(objective, inverses, len(blocks))
+    invert = partial(_inverse, objective, ridge)
+    return _inverted(objective, len(blocks), map, invert, blocks)
 
 
 def _streamed_blocks(

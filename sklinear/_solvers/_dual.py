@@ -47,8 +47,7 @@ def dual(
     O(n d k) time an epoch, O((n + d) k) memory.
     """
     kernels = import_kernels()
-    monitor = Monitor(options.tol, options.max_iter, len(data.y), options.report)
-    monitor.polish = options.polish
+    monitor = Monitor.asked(options, len(data.y))
     mean = np.zeros(data.X.shape[1])
     if fit_intercept:
         for block in data:

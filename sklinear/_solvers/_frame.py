@@ -31,8 +31,7 @@ def framed(
 
     ``solve`` improves the monitor's point until the monitor is done or spent.
     """
-    monitor = Monitor(options.tol, options.max_iter, data.shape[0], options.report)
-    monitor.polish = options.polish
+    monitor = Monitor.asked(options, data.shape[0])
     found: Solution | None = None
     n, d = data.shape
     if n < d and n <= LARGEST_FACTOR and not data.streamed:

@@ -152,9 +152,8 @@ def _path(
     each fold: then no preconditioner fits all.
     """
     n, d = data.X.shape
-    k, weights = data.n_classes, np.column_stack(folds)
-    widen = options.widen
-    mean = Data(data.X, data.y, weights.mean(axis=1), k, data.dtype, data.tally)
+    k, widen = data.n_classes, options.widen
+    mean = Data(data.X, data.y, np.mean(folds, axis=0), k, data.dtype, data.tally)
     if n < d and n <= LARGEST_FACTOR:
         space = RowSpace.of(mean, fit_intercept)
         mean, widen = space.data, space.widen
@@ -192,11 +191,10 @@ def _finished(
 ) -> Solution:
     """The fit of one fold, proven, from a point that should be near its optimum."""
     exact = objective.replace(data=objective.data.astype(np.float64))
-    monitor = Monitor(options.tol, options.max_iter, len(exact.data.y), options.report)
+    monitor = Monitor.asked(options, len(exact.data.y))
     monitor.split = exact.split
     certify(exact, params, monitor)
     preconditioner = Preconditioner(np.random.RandomState(0))
     preconditioner.adopt(inverse)
-    monitor.polish = options.polish
     refine(exact, params, monitor, preconditioner=preconditioner)
     return concluded(exact, monitor, "iterations")

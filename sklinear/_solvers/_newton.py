@@ -255,10 +255,7 @@ def _descend(
     smallest = False
     before, promise = np.inf, 0.0
     while True:
-        done = _offer(monitor, state)
-        enough = POLISHED if objective.data.streamed else monitor.polish
-        polished = monitor.gap <= enough
-        if (done and (polished or not exact)) or monitor.spent:
+        if _suffices(objective, state, monitor, exact) or monitor.spent:
             return True, objective
         gap = max(state.at.primal - state.dual, 0.0)
         off = _distance(objective, state)
@@ -281,7 +278,7 @@ def _descend(
             closest, idle, steps = np.inf, 0, 0
             off = np.inf
             preconditioner.stale = True
-            if not exact and _offer(monitor, state):
+            if _suffices(objective, state, monitor, exact):
                 return True, objective
         fast = off <= before / 4
         if steps >= patience and not fast and monitor.gap > 1e-8:
@@ -294,11 +291,14 @@ def _descend(
         state = following
 
 
-def _offer(monitor: Monitor, state: State) -> bool:
-    """Whether that is enough."""
+def _suffices(
+    objective: Objective, state: State, monitor: Monitor, exact: bool
+) -> bool:
+    """Offer a point, and whether what is known now is all that is asked."""
     witness = Witness(state.U, state.at)
     monitor.offer(state.params, state.at.primal, state.dual, witness)
-    return monitor.done
+    enough = POLISHED if objective.data.streamed else monitor.polish
+    return monitor.done and (not exact or monitor.gap <= enough)
 
 
 def _distance(objective: Objective, state: State) -> float:

@@ -101,6 +101,12 @@ class Monitor:
     split: Callable[[np.ndarray], Params] | None = None  # params to the user's W and b
     polish: float = -1.0  # gap to which it goes on where that is cheap
 
+    @classmethod
+    def asked(cls, options: Options, n_rows: int) -> Monitor:
+        """Of a fit as the user asks for it."""
+        tol, polish = options.tol, options.polish
+        return cls(tol, options.max_iter, n_rows, options.report, polish=polish)
+
     def offer(
         self,
         params: np.ndarray,
