@@ -46,6 +46,12 @@ class Loss:
         """
         raise NotImplementedError
 
+    def total_hessian(
+        self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        """Sum of the rows' weighted Hessians, (k, k): that in the intercept."""
+        raise NotImplementedError
+
     def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Convex conjugate L*(g) = sup_s <g, s> - L(s) of each row g, (n,)."""
         raise NotImplementedError
@@ -115,6 +121,15 @@ class CrossEntropy(Loss):
             return out
 
         return product
+
+    def total_hessian(
+        self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        """diag(sum w p) - sum w p p'."""
+        p = self(scores, y)[1]
+        p[np.arange(len(y)), y] += 1
+        wp = p * weights[:, None].astype(p.dtype)
+        return np.diag(wp.sum(axis=0, dtype=np.float64)) - p.T @ wp
 
     def prior(self, masses: np.ndarray) -> np.ndarray:
         """The optimal one without features: log masses, centred."""
@@ -198,6 +213,18 @@ class Margin(Loss):
             return out
 
         return product
+
+    def total_hessian(
+        self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        """The Laplacian of the graph of classes whose edges the slopes add up to."""
+        slope = self.slope(scores, y)
+        slope *= weights[:, None]
+        k = scores.shape[1]
+        columns = [np.bincount(y, slope[:, j], k) for j in range(k)]
+        edges = np.stack(columns, axis=1)  # (true class, other)
+        edges += edges.T
+        return np.diag(edges.sum(axis=1)) - edges
 
 
 @dataclass(frozen=True)

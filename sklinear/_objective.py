@@ -139,6 +139,10 @@ class Objective:
         pulled, residual = self.data.total(curve, at, (W, b))
         return self.gradient(W, self._centred(pulled, residual), residual)
 
+    def bend_intercept(self, at: Point) -> np.ndarray:
+        """The loss's Hessian in the intercept at a point, (k, k)."""
+        return self.data.total(bend_intercept, at)
+
     def rows(
         self, block: Block, scores: np.ndarray, conjugate: bool = False
     ) -> tuple[float, float, np.ndarray, float]:
@@ -332,6 +336,17 @@ def curve(
         residual += bent.sum(axis=0, dtype=np.float64)
     assert pulled is not None
     return pulled, residual
+
+
+def bend_intercept(data: Data, at: Point) -> np.ndarray:
+    """The loss's Hessian in the intercept (k, k)."""
+    scored, k = _scorer(data, at), data.n_classes
+
+    def one(block: Block) -> np.ndarray:
+        loss, (scores,) = scored(block)
+        return loss.total_hessian(scores, block.y, block.weights)
+
+    return sum(data.each(one), np.zeros((k, k)))
 
 
 def probe(

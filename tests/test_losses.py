@@ -434,6 +434,18 @@ def test_hessian_ignores_a_constant_added_to_all_scores(name):
     np.testing.assert_allclose(product(np.ones_like(scores)), 0, atol=1e-14)
 
 
+@each_smooth_loss
+def test_total_hessian_adds_up_the_rows_hessians(name):
+    scores, y = some_scores()
+    loss, weights = smooth_losses(y, 5)[name], np.random.default_rng(9).random(len(y))
+    product = loss.hessian(scores, y, weights)
+    units = [np.tile(e, (len(y), 1)) for e in np.eye(5)]
+    expected = np.stack([product(unit).sum(axis=0) for unit in units], axis=1)
+    total = loss.total_hessian(scores, y, weights)
+    # sums of hundreds of numbers, rounded
+    np.testing.assert_allclose(total, expected, atol=1e-12 * np.abs(expected).max())
+
+
 def feasible_points(loss, y, k, rng):
     """Random gradients at which the conjugate of the loss is finite."""
     g = rng.random((len(y), k))

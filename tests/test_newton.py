@@ -11,12 +11,15 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 from sklinear._data import Data
+from sklinear._duality import dual_value, relative_gap
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Objective
-from sklinear._solvers import choose
+from sklinear._solvers import _frame, choose
 from sklinear._solvers._active import active_hessian, active_margins, active_step
 from sklinear._solvers._curvature import chances
-from sklinear._solvers._newton import _visit
+from sklinear._solvers._frame import certify
+from sklinear._solvers._newton import _visit, refine
+from sklinear._solvers._solution import Monitor
 from sklinear._solvers._steps import dense_step, written_out
 from sklinear._variables import choose_variables
 
@@ -61,6 +64,27 @@ def test_newton_is_reproducible(loss):
     first = solved(loss, np.float32, 1e-4)
     again = clone(first).fit(*images(np.float32))
     np.testing.assert_array_equal(again.coef_, first.coef_)
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), SquaredHinge()])
+@pytest.mark.parametrize("container", [np.asarray, scipy.sparse.csr_matrix])
+def test_an_intercept_that_is_off_costs_its_square(loss, container, monkeypatch):
+    monkeypatch.setattr(_frame, "LARGE", 0)
+    X, y = load_iris(return_X_y=True)
+    data = Data(container(X), y, np.full(len(y), 1 / len(y)), 3)
+    variables = choose_variables(data, 1e-3, loss.curvature, True)
+    at = Objective(data, loss, 1e-3, True, variables)
+    monitor = Monitor(tol=1e-10, max_iter=100)
+    monitor.offer(np.zeros(at.shape), np.inf)
+    refine(at, np.zeros(at.shape), monitor)
+    params = monitor.params.copy()
+    params[-1] += [1e-5, 0, -1e-5]
+    before = at.evaluate(params, conjugate=True)
+    far = relative_gap(before.primal, dual_value(at, before))
+    there = Monitor(tol=far / 10, max_iter=100)
+    certify(at, params, there)
+    assert there.done
+    assert there.primal * (1 - there.gap) <= monitor.primal <= there.primal
 
 
 def test_newton_is_exact_to_rounding_if_asked(loss):

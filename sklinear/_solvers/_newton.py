@@ -17,7 +17,7 @@ from functools import partial
 
 import numpy as np
 
-from sklinear._data import Data
+from sklinear._data import Block, Data
 from sklinear._duality import dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._objective import Objective
@@ -36,7 +36,7 @@ from sklinear._solvers._curvature import (
     hessian,
     inverse_of_blocks,
 )
-from sklinear._solvers._frame import Start, framed
+from sklinear._solvers._frame import Start, framed, is_unbalanced, settled
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
 from sklinear._solvers._steps import (
     State,
@@ -69,6 +69,7 @@ GROWTH = 4  # of the sample of rows, from one stage to the next
 WARM_WIDTH = 0.5  # of a hinge's rounding near the optimum, in units of delta
 ROUGH = 0.02  # more would fit the sample, not the rows
 SETTLED = 0.1  # of the gap that is asked for: what a last step may leave
+DRAFT_TOL = 0.9  # of the gap that is asked for: in float32, which may be off by 1e-6
 DRAFT = 1e-2  # gap to which a sample is solved
 ROUNDING = 8 * float(np.finfo(np.float64).eps)  # a gap that cannot shrink
 POLISHED = 1e-10  # gap that is as good as rounding where each pass takes its time
@@ -120,7 +121,7 @@ def solve(objective: Objective, monitor: Monitor) -> None:
     if on_samples is not params:
         params, rounded = on_samples, smoothed(objective, WARM_WIDTH)
     if not is_dense(objective) and data.dtype == np.float32:
-        draft = monitor.detour(max(monitor.tol / 2, 1e-6), drafting=True)
+        draft = monitor.detour(max(DRAFT_TOL * monitor.tol, 1e-6), drafting=True)
         single = rounded.replace(data=data.astype(np.float32))
         _, end = _descend(
             single,
@@ -257,6 +258,10 @@ def _descend(
     while True:
         if _suffices(objective, state, monitor, exact) or monitor.spent:
             return True, objective
+        if is_unbalanced(objective, state.params, state.at, monitor):
+            state = _settled(objective, state)
+            if _suffices(objective, state, monitor, exact):
+                return True, objective
         gap = max(state.at.primal - state.dual, 0.0)
         off = _distance(objective, state)
         if off > max(4 * promise, 0.2) * before:
@@ -289,6 +294,24 @@ def _descend(
             return True, objective
         steps += 1
         state = following
+
+
+def _settled(objective: Objective, state: State) -> State:
+    """The state with an intercept of its own minimum, nearly, if that is lower."""
+    bends = objective.data.each(partial(_bend_intercept, objective), state.scores)
+    H = np.sum([*bends], axis=0)
+    params = settled(state.params, state.at.residual, H)
+    change = (params[-1] - state.params[-1]).astype(objective.data.dtype)
+    there = _visit(objective, params, [scores + change for scores in state.scores])
+    return there if there.at.value <= state.at.value else state
+
+
+def _bend_intercept(
+    objective: Objective, block: Block, scores: np.ndarray
+) -> np.ndarray:
+    """A block's Hessian in the intercept."""
+    loss = objective.loss.rows(block.rows)
+    return loss.total_hessian(scores, block.y, block.weights)
 
 
 def _suffices(
