@@ -44,9 +44,8 @@ def strong_alpha(data: Data, loss: Loss) -> float:
     k = len(masses)
     scores = np.tile(loss.prior(masses), (k, 1))
     _, of_class = loss(scores, np.arange(k))  # (k, k), a row a class
-    sums = data.class_sums
-    mean = sums.sum(axis=1)
-    G = (sums - np.outer(mean, masses)) @ of_class
+    mean = np.asarray(data.class_sums.sum(axis=1)).ravel()
+    G = data.of_classes(mean, of_class)
     centre, total = mean @ G, 0.0
     for block in data.astype(np.float64):
         off = block.X @ G

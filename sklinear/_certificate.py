@@ -183,7 +183,7 @@ def certificate(
     O(n d k) time, half a pass more with an intercept; O(d k + k^2) memory, and up to
     LARGEST_SUMS numbers.
     """
-    data = data.astype(np.float64)
+    data, W = data.astype(np.float64), np.ascontiguousarray(W)
     d, k = W.shape
     mean = data.total(first_moments)[1] if fit_intercept else np.zeros(d)
     if alpha == 0:
@@ -205,12 +205,11 @@ def certificate(
 
     variables = Variables(mean, np.ones(d))
     objective = Objective(data, loss, alpha, fit_intercept, variables)
-    there = objective.assemble(
-        W, primal, visit.primal, visit.conjugate, visit.pulled, visit.residual
-    )
     share, conjugate, pulled = 0.0, visit.conjugate, visit.pulled
     if fit_intercept:
-        share, conjugate, pulled = balanced(objective, there)
+        share, conjugate, pulled = balanced(
+            objective, visit.residual, conjugate, pulled
+        )
     gap = primal + conjugate + float(np.vdot(pulled, pulled)) / (4 * alpha)
     gap = max(gap, 0.0) + rounding
     best = min(gap, max(primal - dual, 0.0) + rounding)

@@ -95,7 +95,7 @@ class Data:
         self.y, self.weights, self.n_classes = y, weights, n_classes
         self.tally = Tally() if tally is None else tally
         self._casts: dict[Any, Data] = {}  # not itself: a cycle would keep X alive
-        self._class_sums: np.ndarray | None = None
+        self._class_sums: Any = None
 
     def __iter__(self) -> Iterator[Block]:
         mapped = self.X.blocks(self._step, self.dtype) if self.mapped else None
@@ -159,15 +159,27 @@ class Data:
         return np.bincount(self.y, self.weights, self.n_classes)
 
     @property
-    def class_sums(self) -> np.ndarray:
-        """Weighted sum of the rows of each class, (d, k)."""
+    def class_sums(self) -> Any:
+        """Weighted sum of the rows of each class, (d, k), sparse if X is at hand so."""
         # no cached_property, whose lock (before Python 3.12) other fits wait for
         if self._class_sums is None:
             if self.dtype != np.float64:
                 self._class_sums = self.astype(np.float64).class_sums
+            elif self.sparse and not self.streamed:
+                places = np.arange(len(self.y)), self.y
+                shape = len(self.y), self.n_classes
+                shares = scipy.sparse.csr_matrix((self.weights, places), shape)
+                self._class_sums = (shares.T @ self.X).T
             else:
                 self._class_sums = self.total(_class_sums)
         return self._class_sums
+
+    def of_classes(self, mean: np.ndarray, G: np.ndarray) -> np.ndarray:
+        """(X - mean)' U, (d, m), of weighted U (n, m) whose rows are their class's of
+        G (k, m)."""
+        product = self.class_sums @ G
+        product -= np.outer(mean, self.class_masses @ G)
+        return product
 
     @property
     def excerpt(self) -> Data | None:

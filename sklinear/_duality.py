@@ -28,19 +28,24 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
         return 0.0  # D is -inf unless X' U = 0 exactly, which rounding never meets
     conjugate, pulled = at.conjugate, at.pulled
     if objective.fit_intercept and balance:
-        _, conjugate, pulled = balanced(objective, at)
+        _, conjugate, pulled = balanced(objective, at.residual, conjugate, pulled)
     value = -conjugate - float(np.vdot(pulled, pulled)) / (4 * objective.alpha)
     return max(value, 0.0)
 
 
-def balanced(objective: Objective, at: Evaluation) -> tuple[float, float, np.ndarray]:
+def balanced(
+    objective: Objective, residual: np.ndarray, conjugate: float, pulled: np.ndarray
+) -> tuple[float, float, np.ndarray]:
     """t, and of U' = (1 - t) U + t U_z the conjugate sum and X' U' (d, k)."""
-    t, G = balancing_point(at.residual, objective.data.class_masses)
-    masses, loss = objective.data.class_masses, objective.loss.exact
-    cost = float(loss.conjugate(G, np.arange(len(masses))) @ masses)
-    sums = objective.data.class_sums - np.outer(objective.variables.mean, masses)
-    conjugate = (1 - t) * at.conjugate + t * cost
-    return t, conjugate, (1 - t) * at.pulled + t * (sums @ G)
+    data, loss = objective.data, objective.loss.exact
+    t, G = balancing_point(residual, data.class_masses)
+    if t == 0:
+        return t, conjugate, pulled
+    cost = float(loss.conjugate(G, np.arange(len(G))) @ data.class_masses)
+    mixed = data.of_classes(objective.variables.mean, G)
+    mixed *= t
+    mixed += (1 - t) * pulled
+    return t, (1 - t) * conjugate + t * cost, mixed
 
 
 def balancing_point(

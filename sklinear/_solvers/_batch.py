@@ -149,8 +149,8 @@ class Batch:
                 conjugate += np.vdot(residual, params[d, b])
                 t, G = balancing_point(residual, masses)
                 cost = self.loss.conjugate(G, np.arange(len(masses))) @ masses
-                sums = part.class_sums - np.outer(self.variables.mean, masses)
-                pulled = (1 - t) * pulled + t * (sums @ G)
+                of_classes = part.of_classes(self.variables.mean, G)
+                pulled = (1 - t) * pulled + t * of_classes
             dual = -(1 - t) * conjugate - t * cost
             dual -= np.vdot(pulled, pulled) / (4 * alpha)
             near[b] = at.value[b] - dual <= tol * at.value[b]

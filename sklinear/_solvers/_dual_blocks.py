@@ -16,42 +16,90 @@ except ImportError:  # the solver says how to install it
     numba = None  # type: ignore[assignment]
 
 
+# Neither that there are no NaN, nor sums in any order: whether arrays lie side by side
+# would decide which, where a loop also writes.
+FASTMATH = {"contract", "arcp", "nsz"}
+
+
 def compiled(function: Callable) -> Any:
     """The function in machine code, which is kept on disk."""
+    return _compiled(function, FASTMATH)
+
+
+def summing(function: Callable) -> Any:
+    """The same of a function that only reads: its sums are taken several at a time."""
+    return _compiled(function, {*FASTMATH, "reassoc"})
+
+
+def _compiled(function: Callable, fastmath: set[str]) -> Any:
     if numba is None:
         return function
-    # neither that there are no NaN, nor sums in any order: whether arrays lie side by
-    # side would decide which
-    fastmath = {"contract", "arcp", "nsz"}
     return numba.njit(cache=True, error_model="numpy", fastmath=fastmath)(function)
+
+
+@summing
+def total(a: np.ndarray) -> float:
+    """The sum of a."""
+    found = 0.0
+    for j in range(len(a)):
+        found += a[j]
+    return found
+
+
+@summing
+def largest(a: np.ndarray) -> float:
+    """The maximum of a, four at a time."""
+    k = len(a)
+    w = x = y = z = a[0]
+    for j in range(0, k - 3, 4):
+        w, x = max(w, a[j]), max(x, a[j + 1])
+        y, z = max(y, a[j + 2]), max(z, a[j + 3])
+    for j in range(k - k % 4, k):
+        w = max(w, a[j])
+    return max(max(w, x), max(y, z))
+
+
+@summing
+def _filled(z: np.ndarray, shift: float, inverse: float, cap: float) -> Any:
+    """The sum of clip((z - shift) * inverse, 0, cap), and how many are inside."""
+    found = free = 0.0
+    for j in range(len(z)):
+        t = (z[j] - shift) * inverse
+        free += 1.0 if 0 < t < cap else 0.0
+        found += min(max(t, 0.0), cap)
+    return found, free
 
 
 @compiled
 def multipliers(
-    z: np.ndarray, h: float, ridge: float, cap: float, total: float, a: np.ndarray
+    z: np.ndarray, h: float, ridge: float, cap: float, guess: float, a: np.ndarray
 ) -> None:
     """Solve a_j = clip((z_j - h sum a) / (h + ridge), 0, cap), from a guess of sum a.
 
     The minimum of h/2 (||a||^2 + (sum a)^2) + ridge/2 ||a||^2 - z' a over the box.
+    """
+    p = max(h + ridge, 1e-300)
+    shift = h * _level(z, h, p, cap, guess)
+    for j in range(len(z)):
+        a[j] = min(max((z[j] - shift) * (1 / p), 0.0), cap)
+
+
+@compiled
+def _level(z: np.ndarray, h: float, p: float, cap: float, guess: float) -> float:
+    """The sum of the multipliers.
+
     sum_j a_j(s) - s falls with s and is linear between 2 k places. Newton's method ends
     after finitely many steps where there is no cap, and nearly always where there is
     one; else the bracket is halved at its median place, O(k log k) time in all.
     """
-    k = len(z)
-    p = max(h + ridge, 1e-300)
     low, high, low_excess, high_excess = 0.0, np.inf, -1.0, -1.0
-    s = total
+    s = met = guess
     for step in range(64):
-        found, free = 0.0, 0.0
-        for j in range(k):
-            t = (z[j] - h * s) * (1 / p)
-            free += 1.0 if 0 < t < cap else 0.0
-            t = min(max(t, 0.0), cap)
-            a[j] = t
-            found += t
+        met = s
+        found, free = _filled(z, h * s, 1 / p, cap)
         excess = found - s
         if abs(excess) <= 1e-14 * (found + s):
-            return
+            break
         if excess > 0:
             low, low_excess = s, excess
         else:
@@ -70,7 +118,8 @@ def multipliers(
         else:
             s = low + low_excess
         if not (low < s < high or low_excess < 0):
-            return
+            break
+    return met
 
 
 @compiled
@@ -121,30 +170,45 @@ def probabilities(t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray) -> 
     """
     k = len(t)
     for _ in range(12):
-        mass = weighted = inverse = 0.0
-        for j in range(k):
-            share = q[j] / (1 + c * q[j])
-            mass += q[j]
-            weighted += share * (log_q[j] + c * q[j] - t[j])
-            inverse += share
+        mass, weighted, inverse = _balance(t, c, log_q, q)
         level = (mass - 1 - weighted) / inverse
-        size = 0.0
+        size = _distance(t, c, log_q, q, level)
         for j in range(k):
-            step = -(log_q[j] + c * q[j] - t[j] + level) / (1 + c * q[j])
-            size += step * step
-            log_q[j] += step
+            log_q[j] -= (log_q[j] + c * q[j] - t[j] + level) / (1 + c * q[j])
         if not size < 400:
             break
-        mass = 0.0
         for j in range(k):
             q[j] = exponential(log_q[j])
-            mass += q[j]
         if size < 1e-12:  # the next step would have the square of this one's
-            inverse = 1 / mass
+            inverse = 1 / total(q)
             for j in range(k):
                 q[j] *= inverse
             return
     _bracketed(t, c, log_q, q)
+
+
+@summing
+def _balance(t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray) -> Any:
+    """Sums that give the l of Newton's step."""
+    mass = weighted = inverse = 0.0
+    for j in range(len(t)):
+        share = q[j] / (1 + c * q[j])
+        mass += q[j]
+        weighted += share * (log_q[j] + c * q[j] - t[j])
+        inverse += share
+    return mass, weighted, inverse
+
+
+@summing
+def _distance(
+    t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray, level: float
+) -> float:
+    """Square of the step's length."""
+    size = 0.0
+    for j in range(len(t)):
+        step = (log_q[j] + c * q[j] - t[j] + level) / (1 + c * q[j])
+        size += step * step
+    return size
 
 
 @compiled

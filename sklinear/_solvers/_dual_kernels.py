@@ -13,15 +13,18 @@ b = b_ref - r / (2 eps), are x' V + b_ref - g + (mean' x - mean' mean) / (2 alph
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sklinear._solvers._dual_blocks import (
     compiled,
     exponential,
+    largest,
     multipliers,
     probabilities,
+    summing,
+    total,
 )
 
 
@@ -82,13 +85,20 @@ def moments(V: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, float]:
     d, k = V.shape
     g, square = np.zeros(k), 0.0
     for i in range(d):
-        m, part = mean[i], 0.0
+        m = mean[i]
         for j in range(k):
-            v = np.float64(V[i, j])
-            g[j] += m * v
-            part += v * v
-        square += part
+            g[j] += m * V[i, j]
+        square += _square(V[i])
     return g, square
+
+
+@summing
+def _square(v: np.ndarray) -> float:
+    """||v||^2."""
+    found = 0.0
+    for j in range(len(v)):
+        found += np.float64(v[j]) ** 2
+    return found
 
 
 @compiled
@@ -148,7 +158,7 @@ def survey(
                 s[j] += x * v[j]
         value = dual = 0.0
         if power == 0:
-            top, own = s.max(), s[y]
+            top, own = largest(s), s[y]
             for j in range(k):
                 value += exponential(s[j] - top)
                 if A[i, j] > 0:
@@ -169,6 +179,24 @@ def survey(
         loss += w * value
         conjugate += w * dual
     return loss, conjugate
+
+
+@summing
+def _met(
+    s: np.ndarray, own: float, a: np.ndarray, power: int, ridge: float, cap: float
+) -> Any:
+    """One row's loss, gap, distance from what it would be if alone, and sum of a."""
+    loss = gap = slope = before = 0.0
+    for j in range(len(s)):
+        margin = np.float64(s[j] - own)
+        violation = max(margin, 0.0)
+        value = violation if power == 1 else violation * violation
+        loss += value
+        gap += value - a[j] * (margin - 0.5 * ridge * a[j])
+        rise = margin - ridge * a[j]
+        slope += abs(min(max(a[j] + rise, 0.0), cap) - a[j])
+        before += a[j]
+    return loss, gap, slope, before
 
 
 @compiled
@@ -207,32 +235,20 @@ def hinge_epoch(
                 s[j] += x * v[j]
         own = s[y] - 1
         s[y] = -FAR
-        gap = loss = total = slope = 0.0
-        for j in range(k):
-            margin, before = s[j] - own, A[i, j]
-            violation = max(margin, 0.0)
-            value = violation if power == 1 else violation * violation
-            loss += value
-            gap += value - before * (margin - 0.5 * ridge * before)
-            z[j] = margin
-            rise = margin - ridge * before
-            slope += abs(min(max(before + rise, 0.0), cap) - before)
-            total += before
+        loss, gap, slope, before = _met(s, own, A[i], power, ridge, cap)
         all_loss += w * loss
         gaps[i] = w * gap
         if slope == 0:
             continue
         h = w * (rows.squares[i] * scales.coef + scales.intercept)
         for j in range(k):
-            z[j] += h * (A[i, j] + total)
-        multipliers(z, h, ridge, cap, total, a)
-        rest = 0.0
+            z[j] = s[j] - own + h * (A[i, j] + before)
+        multipliers(z, h, ridge, cap, before, a)
         for j in range(k):
-            u = w * (a[j] - A[i, j])
+            z[j] = w * (a[j] - A[i, j])
             A[i, j] = a[j]
-            z[j] = u
-            rest -= u
-        z[y] = rest
+        z[y] = 0.0
+        z[y] = -total(z)
         tilt = rows.shifts[i] * scales.coef
         for j in range(k):
             r[j] += z[j]
@@ -243,6 +259,16 @@ def hinge_epoch(
             for j in range(k):
                 v[j] -= x * change[j]
     return all_loss
+
+
+@summing
+def _off(p: np.ndarray, q: np.ndarray) -> float:
+    """sum (p - q)^2 / (p + q)."""
+    gap = 0.0
+    for j in range(len(p)):
+        off = p[j] - q[j]
+        gap += off * off / (p[j] + q[j] + 1e-300)
+    return gap
 
 
 @compiled
@@ -273,23 +299,19 @@ def softmax_epoch(
             x, v = rows.data[m], V[rows.indices[m]]
             for j in range(k):
                 s[j] += x * v[j]
-        top, total = s.max(), 0.0
+        top = largest(s)
         for j in range(k):
             log_q[j] = s[j] - top
             q[j] = exponential(log_q[j])
-            total += q[j]
-        shift = np.log(total)
+        mass = total(q)
+        shift = np.log(mass)
         loss += w * (shift - log_q[y])
-        gap = 0.0
         h = w * (rows.squares[i] * scales.coef + scales.intercept)
         for j in range(k):
-            p = q[j] / total
-            off = p - A[i, j]
-            gap += off * off / (p + A[i, j] + 1e-300)
             t[j] = log_q[j] + h * A[i, j]
             log_q[j] -= shift
-            q[j] = p
-        gaps[i] = w * gap
+            q[j] *= 1 / mass
+        gaps[i] = w * _off(q, A[i])
         probabilities(t, h, log_q, q)
         for j in range(k):
             u = w * (q[j] - A[i, j])
