@@ -35,6 +35,7 @@ from sklinear._solvers._curvature import (
     diagonals,
     hessian,
     inverse_of_blocks,
+    whole_hessian,
 )
 from sklinear._solvers._frame import Start, framed, is_unbalanced, settled
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
@@ -44,6 +45,7 @@ from sklinear._solvers._steps import (
     cg_step,
     dense_step,
     line_search,
+    sampled_whole,
     visit_rows,
     written_out,
 )
@@ -52,6 +54,7 @@ from sklinear._variables import Variables, choose_variables
 LARGEST_DENSE = 800  # params up to which variables get a factor of their own
 DENSE = 1.2e9  # operations of a dense Newton step, beyond which CG is quicker
 WIDEST_DENSE = 300  # params of a dense step of the softmax, to which all rows add
+WIDEST_SAMPLED = 700  # the same where a sample of them will do
 LARGEST_ACTIVE = 4096  # params up to which active margins may be written out
 SKINNY = 1.5  # times as long an operation takes in a product with few columns
 LAST_RESORT = 5e9  # operations of a dense step when half of the iterations are gone
@@ -187,10 +190,21 @@ def _on_samples(
 
 
 def is_dense(objective: Objective) -> bool:
-    """Whether Newton steps are taken with the Hessian written out."""
+    """Whether Newton steps are taken with the Hessian written out: for the softmax, to
+    which all rows add, that of a sample preconditions conjugate gradients."""
     (d1, k), n = objective.shape, objective.data.shape[0]
+    if is_cheap(objective):
+        return True
+    if is_sampled(objective):
+        return k <= d1 and d1 * k <= WIDEST_SAMPLED
     wide = d1 * k > WIDEST_DENSE and isinstance(objective.loss, CrossEntropy)
     return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE and not wide
+
+
+def is_sampled(objective: Objective) -> bool:
+    """Whether no Hessian of all rows is written out."""
+    softmax = isinstance(objective.loss, CrossEntropy)
+    return softmax and not (objective.data.streamed or is_cheap(objective))
 
 
 def is_cheap(objective: Objective) -> bool:
@@ -400,7 +414,14 @@ def _step(
     if 2 * len(monitor.history) > monitor.max_iter:
         tried = LAST_RESORT
     step, promise = _direct_step(objective, state, ridge, tried), 0.0
-    if step is not None:
+    if step is None and is_sampled(objective) and is_dense(objective):
+        rng = preconditioner.rng
+        build = partial(sampled_whole, objective, state.scores, ridge, rng)
+        H, inverse = whole_hessian(objective, state.scores), preconditioner(build)
+        step, change, promise = cg_step(
+            H, gradient, inverse, ridge, monitor, preconditioner, None, settled
+        )
+    elif step is not None:
         change = objective.push(step)
         monitor.count(objective.data.shape[0] / monitor.n_rows)
     else:
@@ -431,7 +452,7 @@ def _direct_step(
     """Newton's step by a factor, or None where that would take more than ``tried``."""
     gradient, dense = state.at.gradient, is_dense(objective)
     if is_cheap(objective) or isinstance(objective.loss, CrossEntropy):
-        if not dense:
+        if not dense or is_sampled(objective):
             return None
         H = written_out(objective, state.scores)
         return dense_step(objective, H, gradient, ridge)

@@ -18,10 +18,14 @@ from sklinear._solvers._curvature import (
     Precondition,
     Preconditioner,
     StreamedHessian,
+    chances,
+    diagonals,
 )
 from sklinear._solvers._solution import Monitor
 from sklinear._variables import Variables
 
+ROWS_A_FEATURE = 8  # behind the Hessian that preconditions, at least
+SAMPLED = 5e7  # operations that it takes, where that is enough
 CG_STEPS = 250  # of one Newton step
 
 
@@ -147,6 +151,10 @@ def _add_pairs(
         unit = np.zeros_like(scores)
         unit[:, j] = 1
         column = product(unit)  # (m, k): second derivatives in s_j and each s_l, <= 0
+        if column[:, j + 1 :].all():
+            bent = column.T[j + 1 :, :, None] * Z  # (classes, m, d1)
+            H[j, :, j + 1 :] += np.tensordot(Z, bent, (0, 1))
+            continue
         for m in range(j + 1, k):
             rows = np.flatnonzero(column[:, m])  # few on the hinges
             if len(rows):
@@ -154,10 +162,32 @@ def _add_pairs(
                 H[j, :, m] += some.T @ (column[rows, m][:, None] * some)
 
 
+def sampled_whole(
+    objective: Objective, scores: Arrays, ridge: float, rng: np.random.RandomState
+) -> tuple[Precondition, float]:
+    """The inverse of the Hessian of some rows, drawn by their curvature, and its
+    cost."""
+    data, (d1, k) = objective.data, objective.shape
+    importance = diagonals(objective, scores).sum(axis=1)
+    count = max(ROWS_A_FEATURE * d1, len(data.y) / 32, SAMPLED / (d1 * k) ** 2)
+    chance = chances(importance, count)
+    rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
+    some = data.sample(rows, data.weights[rows] / chance[rows])
+    few = objective.replace(data=some, loss=objective.loss.rows(rows))
+    parts = np.concatenate(scores)[rows]
+    H = written_out(few, [np.asfortranarray(parts[block.rows]) for block in some])
+    return factored(objective, H, ridge), len(rows) * float(d1 * k) ** 2
+
+
 def dense_step(
     objective: Objective, H: np.ndarray, gradient: np.ndarray, ridge: float
 ) -> np.ndarray:
-    """The step to where the gradient vanishes, from the pairs j < m of a Hessian.
+    """The step to where the gradient vanishes, from the pairs j < m of a Hessian."""
+    return -factored(objective, H, ridge)(gradient)
+
+
+def factored(objective: Objective, H: np.ndarray, ridge: float) -> Precondition:
+    """Multiplication with the inverse of a Hessian, from its pairs j < m.
 
     Scores only matter up to a constant, so that a class's own block is less the sum of
     its pairs', and the steps add up to 0: with the last class's held at 0 and the mean
@@ -186,11 +216,16 @@ def dense_step(
         except np.linalg.LinAlgError:
             jitter *= 100
             if not np.isfinite(jitter):
-                return np.zeros_like(gradient)  # no step
-    target = gradient.mean(axis=1)[:, None] - gradient[:, :-1]
-    step = np.zeros((d1, k))
-    step[:, :-1] = scipy.linalg.cho_solve(factor, target.T.ravel()).reshape(k - 1, d1).T
-    return step - step.mean(axis=1)[:, None]
+                return np.zeros_like  # no step
+
+    def apply(r: np.ndarray) -> np.ndarray:
+        target = r[:, :-1] - r.mean(axis=1)[:, None]
+        z = np.zeros((d1, k))
+        solved = scipy.linalg.cho_solve(factor, target.T.ravel(), check_finite=False)
+        z[:, :-1] = solved.reshape(k - 1, d1).T
+        return z - z.mean(axis=1)[:, None]
+
+    return apply
 
 
 class Trial(NamedTuple):
