@@ -31,6 +31,13 @@ class Loss:
         """Values (n,) and gradient (n, k)."""
         raise NotImplementedError
 
+    def both(
+        self, scores: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values and gradient, and the values of the loss that is meant."""
+        values, gradient = self(scores, y)
+        return values, gradient, values
+
     def hessian(
         self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
     ) -> HessianProduct:
@@ -178,10 +185,10 @@ class Margin(Loss):
 
     def margins(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The margins (n, k), 0 at the true class."""
-        index = np.arange(len(y)), y
-        margins = scores - scores[index][:, None]
+        margins = scores - scores[np.arange(len(y)), y][:, None]
         margins += self.delta
-        margins[index] = 0
+        flat, true = _true_entries(margins, y)
+        flat[true] = 0
         return margins
 
     def slope(
@@ -289,26 +296,43 @@ class Hinge(Margin):
         self, scores: np.ndarray, y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Values and gradient; at a kink the subgradient 0."""
-        index = np.arange(len(y)), y
+        return self._evaluated(self.margins(scores, y), y)
+
+    def both(
+        self, scores: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values and gradient, and the values of the hinge itself."""
         margins = self.margins(scores, y)
+        exact = np.maximum(margins, 0).sum(axis=1) if self.width else None
+        values, gradient = self._evaluated(margins, y)
+        return values, gradient, values if exact is None else exact
+
+    def _evaluated(
+        self, margins: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and gradient from the margins, which are overwritten."""
         if not self.width:
             a = (margins > 0).astype(margins.dtype)
             margins *= a
         else:
-            a = np.clip(self._multipliers(margins), 0, 1)
-            a[index] = 0
+            a = self._multipliers(margins)
+            np.clip(a, 0, 1, out=a)
+        flat, true = _true_entries(a, y)
+        flat[true] = 0
+        if self.width:
             move = a.copy() if self.centre is None else a - self.centre
             move *= move
             move *= self.width / 2
             margins *= a
             margins -= move
-        a[index] = -a.sum(axis=1)
+        flat[true] = -a.sum(axis=1)
         return margins.sum(axis=1), a
 
     def multipliers(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The a of each margin, (n, k), 0 at the true class: the next centre."""
         a = self(scores, y)[1]
-        a[np.arange(len(y)), y] = 0
+        flat, true = _true_entries(a, y)
+        flat[true] = 0
         return a
 
     def _multipliers(self, margins: np.ndarray) -> np.ndarray:

@@ -255,10 +255,10 @@ def weigh(
     loss: Loss, block: Block, scores: np.ndarray, conjugate: bool
 ) -> tuple[float, float, np.ndarray, float]:
     """Value, primal value, U and conjugate of one block, from its scores."""
-    values, U = loss(scores, block.y)
+    values, U, exact = loss.both(scores, block.y)
     value = primal = float(values @ block.weights)
-    if loss.exact is not loss:
-        primal = float(loss.exact(scores, block.y)[0] @ block.weights)
+    if exact is not values:
+        primal = float(exact @ block.weights)
     dual = np.nan
     if conjugate:
         dual = float(loss.exact.conjugate(U, block.y) @ block.weights)

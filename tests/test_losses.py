@@ -435,6 +435,21 @@ def test_hessian_ignores_a_constant_added_to_all_scores(name):
 
 
 @each_smooth_loss
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_both_are_the_loss_and_the_one_that_is_meant(name, order):
+    scores, y = some_scores()
+    scores = np.asarray(scores, order=order)
+    loss, before = smooth_losses(y, 5)[name], scores.copy()
+    values, gradient, exact = loss.both(scores, y)
+    expected, expected_gradient = loss(scores, y)
+    np.testing.assert_array_equal(values, expected)
+    np.testing.assert_array_equal(gradient, expected_gradient)
+    # sums of the same numbers in another order
+    np.testing.assert_allclose(exact, loss.exact(scores, y)[0], rtol=1e-14)
+    np.testing.assert_array_equal(scores, before)
+
+
+@each_smooth_loss
 def test_total_hessian_adds_up_the_rows_hessians(name):
     scores, y = some_scores()
     loss, weights = smooth_losses(y, 5)[name], np.random.default_rng(9).random(len(y))
