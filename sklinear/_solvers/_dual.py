@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from sklinear._data import Data
 from sklinear._duality import balancing_point, dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
-from sklinear._solvers._frame import concluded
+from sklinear._solvers._frame import SPLIT, concluded
 from sklinear._solvers._lbfgs import finish
 from sklinear._solvers._newton import is_cheap
 from sklinear._solvers._solution import Monitor, Options, Solution
@@ -24,6 +25,9 @@ FRESH = 20  # epochs after which what float32 sums have lost is made up for
 BALANCE = 0.3  # of the objective, what all of a balancing point costs, typically
 WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
 LEFT = 0.3  # of the mean gap: what others leave out has less
+RETRY = 0.5  # of a gap at which a proof has failed
+REACH = 0.1  # of a move that settles the intercept, in units of a score
+ROWS = 2**12  # of a part of the dual variables that are moved
 WIDTHS = (1.0, 0.1, 0.01)  # at which a warm start's margins are rounded
 
 
@@ -104,12 +108,13 @@ def descend(
             ascent.rebuild()
         if whole:
             due = epoch + WHOLE + epoch // (4 * WHOLE)
-        gap = ascent.epoch(rng, whole) + ascent.tighten(monitor.tol)
+        gap = ascent.epoch(rng, whole)
+        ascent.tighten(monitor.tol)
         near = gap <= enough
         if whole and (near or last):
             W, b, primal, dual = ascent.certified()
             monitor.offer(objective.join(W, b), primal, dual)
-            enough, near = min(0.8 * gap, monitor.tol), False
+            enough, near = min(RETRY * gap, monitor.tol), False
             if not monitor.done:
                 ascent.rebuild()
         monitor.count()
@@ -236,17 +241,14 @@ class Ascent:
             self.primal = loss + self.objective.alpha * square
         return float(self.gaps.sum()) / self.primal
 
-    def tighten(self, tol: float) -> float:
-        """What the intercept's constraint will cost the bound, relative, at a guess.
-
-        Where that is what is left to gain, the proximal term gets weaker.
-        """
+    def tighten(self, tol: float) -> None:
+        """Weaken the proximal term where the intercept's constraint is what is left to
+        gain."""
         if not self.objective.fit_intercept:
-            return 0.0
+            return
         cost = BALANCE * balancing_point(self.state.r, self.data.class_masses)[0]
         if cost > max(float(self.gaps.sum()) / self.primal, tol) / 2:
             self.scales = self.scales._replace(intercept=1.5 * self.scales.intercept)
-        return cost
 
     def _chunks(self, order: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         """Rows in order, a chunk at a time; dense ones are centred copies."""
@@ -275,9 +277,13 @@ class Ascent:
         """
         state, objective = self.state, self.objective
         state.b_ref[:] -= state.r * self.scales.intercept
+        near, residual = state, state.r
+        if objective.fit_intercept:
+            A, residual = self._settled()
+            near = state._replace(A=A)
         loss = conjugate = 0.0
         for rows, part in self._chunks(self.counted):
-            args = rows, state, self.scales, part, not self.data.sparse, self.power
+            args = rows, near, self.scales, part, not self.data.sparse, self.power
             v, c = self.kernels.survey(*args)
             loss, conjugate = loss + v, conjugate + c
         W = state.V.astype(np.float64)
@@ -286,15 +292,53 @@ class Ascent:
         centre, square = self.kernels.moments(W, self.mean)
         b = state.b_ref - centre
         primal = loss + objective.alpha * square
-        held = state.A
         if objective.fit_intercept:
             masses = self.data.class_masses
-            t, G = balancing_point(state.r, masses)
+            t, G = balancing_point(residual, masses)
             cost = objective.loss.conjugate(G, np.arange(len(masses))) @ masses
             conjugate = (1 - t) * conjugate + t * float(cost)
             np.fill_diagonal(G, G.diagonal() + 1 if self.power == 0 else 0)
-            self.state = state._replace(A=(1 - t) * held + t * G[self.data.y])
+            near.A[:] = (1 - t) * near.A + t * G[self.data.y]
+        self.state = near
         self.rebuild()
         self.state = state
         penalty = objective.alpha * self.kernels.moments(state.V, self.mean)[1]
         return W, b, primal, max(-conjugate - penalty, 0.0)
+
+    def _settled(self) -> tuple[np.ndarray, np.ndarray]:
+        """Dual variables (n, k) near those held, and their 1' U, which nearly vanishes.
+
+        They move along the loss's leeway, as for the certificate, whose cost is of the
+        order of the square of 1' U.
+        """
+        A, y, loss = self.state.A.copy(), self.data.y, self.objective.loss
+        n, k = A.shape
+        edges, parts = np.zeros((k, k)), []
+        for start in range(0, n, ROWS):
+            own = slice(start, start + ROWS)
+            count = len(y[own])
+            gradient, true = A[own].copy(), (np.arange(count), y[own])
+            gradient[true] -= 1  # all that counts of it is the softmax's
+            leeway = loss.leeway(gradient, y[own], REACH)
+            shape = (self.data.weights[own], (y[own], np.arange(count)))
+            edges += scipy.sparse.csr_matrix(shape, (k, count)) @ leeway
+            parts.append((own, true, leeway))
+        edges += edges.T
+        laplacian = np.diag(edges.sum(axis=1)) - edges
+        v = -np.linalg.lstsq(laplacian, self.state.r, rcond=SPLIT)[0]
+        moves = np.ptp(v) < REACH
+        residual = np.zeros(k)
+        for own, true, move in parts:
+            part = A[own]
+            if moves:
+                move *= v - v[y[own], None]
+                if self.power == 0:
+                    move[true] = -move.sum(axis=1)
+                part += move
+            U = part * self.data.weights[own, None]
+            if self.power == 0:
+                U[true] -= self.data.weights[own]
+            else:
+                U[true] = -U.sum(axis=1)
+            residual += U.sum(axis=0)
+        return A, residual
