@@ -57,12 +57,13 @@ from sklearn.utils.extmath import row_norms
 
 from sklinear._data import Block, Data
 from sklinear._duality import balanced
-from sklinear._losses import Hinge, Loss, SquaredHinge
+from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective, Point, scores_of, visits
 from sklinear._variables import Variables, first_moments
 
 EPS = float(np.finfo(np.float64).eps)
 LARGEST_SUMS = 2**20  # numbers in the sums of rows by pairs of classes
+LARGEST_EXACT = 2**20  # operations of products in more than float64
 SPLIT = 1e-9  # relative eigenvalue of a graph that counts as cut
 
 
@@ -111,6 +112,7 @@ class _Visit:
         self.lifted = 0.0  # sum of |U_i| ||x_i||
         self.pulled, self.residual = np.zeros((d, k)), np.zeros(k)  # X' U, 1' U
         self.squares = 0.0  # sum of w_i ||x_i||^2
+        self.kinks = 0.0  # what rounding of the scores may add to the hinge's loss
         self.lengths = np.zeros((k, k))  # v to sum of w_i ||move of row i||^2
         self.edges = np.zeros((k, k))  # at (y, j): sum of w_i c_ij over the class y
         self.rows: np.ndarray | None = None  # at (y, :, j): the same of w_i c_ij x_i
@@ -126,9 +128,10 @@ class _Visit:
         return both
 
     def add(
-        self, block: Block, scores: np.ndarray, loss: Loss, gradient: np.ndarray
+        self, block: Block, scores: np.ndarray, at: Point, gradient: np.ndarray
     ) -> None:
         """One block's share; its dual point is made of ``gradient`` (m, k)."""
+        loss = at.loss
         weights = block.weights[:, None]
         self.primal += float(loss(scores, block.y)[0] @ block.weights)
         self.conjugate += float(loss.conjugate(gradient, block.y) @ block.weights)
@@ -141,6 +144,30 @@ class _Visit:
         squares = row_norms(block.X, squared=True)
         self.lifted += float(sizes @ np.sqrt(squares))
         self.squares += float(squares @ block.weights)
+        if isinstance(loss, Hinge):
+            self._add_kinks(block, scores, at, np.sqrt(squares))
+
+    def _add_kinks(
+        self, block: Block, scores: np.ndarray, at: Point, norms: np.ndarray
+    ) -> None:
+        """What rounding hides of the hinge: its slope is 1 where U may be nearly 0.
+
+        Rows that count are scored once more, more exactly, where they are few.
+        """
+        loss, y = at.loss, block.y
+        assert isinstance(loss, Hinge)
+        off = norms * float(np.linalg.norm(at.W)) + float(np.abs(at.b).max())
+        off *= 16 * EPS
+        near = (loss.margins(scores, y) > -off[:, None]).sum(axis=1) - 1
+        rows = np.flatnonzero(near)
+        if len(rows) * at.W.size <= LARGEST_EXACT:
+            X = block.X[rows].toarray() if scipy.sparse.issparse(block.X) else None
+            X = (block.X[rows] if X is None else X).astype(np.longdouble)
+            exact = scores_of(X, at.W.astype(np.longdouble), at.b)
+            change = loss(exact, y[rows])[0] - loss(scores[rows], y[rows])[0]
+            self.primal += float(change @ block.weights[rows])
+            off *= float(np.finfo(np.longdouble).eps) / EPS
+        self.kinks += float((off * near) @ block.weights)
 
     def add_leeway(self, block: Block, leeway: np.ndarray) -> None:
         """The sums by class of one block's leeway (m, k)."""
@@ -201,7 +228,7 @@ def certificate(
     primal = visit.primal + penalty
     rounding = visit.lifted * float(np.linalg.norm(W)) + visit.size * np.abs(b).max()
     rounding += primal + abs(visit.conjugate)
-    rounding = 8 * EPS * float(rounding)
+    rounding = 8 * EPS * float(rounding) + visit.kinks
 
     variables = Variables(mean, np.ones(d))
     objective = Objective(data, loss, alpha, fit_intercept, variables)
@@ -212,7 +239,9 @@ def certificate(
         )
     gap = primal + conjugate + float(np.vdot(pulled, pulled)) / (4 * alpha)
     gap = max(gap, 0.0) + rounding
-    best = min(gap, max(primal - dual, 0.0) + rounding)
+    # a solver's probability of a true class is known to EPS, not to its distance from 1
+    known = 8 * EPS if isinstance(loss, CrossEntropy) else 0.0
+    best = min(gap, max(primal - dual, 0.0) + rounding + known)
     drift = np.zeros((k, k))
     if fit_intercept:
         doubled = 2 if isinstance(loss, Hinge) else 1
@@ -244,7 +273,7 @@ def _visited(
     """One pass over a part of the data."""
     visit = _Visit(len(at.W), data.n_classes, fit_intercept)
     for block, scores, gradient in _gradients(data, at, witness):
-        visit.add(block, scores, at.loss, gradient)
+        visit.add(block, scores, at, gradient)
         if fit_intercept:
             visit.add_leeway(block, at.loss.leeway(gradient, block.y, reach))
     return visit

@@ -103,27 +103,37 @@ class CrossEntropy(Loss):
     def __call__(
         self, scores: np.ndarray, y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Values and gradient, both from the shifted scores."""
+        """Values and gradient, both from the shifted scores.
+
+        Of the other classes alone, so that what is nearly 0 is relatively exact too.
+        """
         shifted = scores - scores.max(axis=1)[:, None]  # (n, k), <= 0
         flat, true = _true_entries(shifted, y)
         own = flat[true]
         gradient = np.exp(shifted, out=shifted)
-        total = gradient.sum(axis=1)  # (n,), >= 1
-        values = np.log(total) - own
+        true_term = flat[true]
+        flat[true] = 0
+        others = gradient.sum(axis=1)
+        total = others + true_term  # (n,), >= 1
+        values = np.log1p(others / np.maximum(true_term, _TINY))
+        far = np.flatnonzero(true_term < _TINY)
+        values[far] = np.log(total[far]) - own[far]
         gradient /= total[:, None]
-        flat[true] -= 1
+        flat[true] = -others / total
         return values, gradient
 
     def hessian(
         self, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
     ) -> HessianProduct:
         """diag(p) - p p' for each row."""
+        index = np.arange(len(y)), y
         p = self(scores, y)[1]
-        p[np.arange(len(y)), y] += 1
+        p[index] += 1
         wp = p * weights[:, None].astype(p.dtype)
 
         def product(change: np.ndarray) -> np.ndarray:
-            out = wp * change
+            own = change - change[index][:, None]
+            out = wp * own
             out -= p * out.sum(axis=1)[:, None]
             return out
 
@@ -147,17 +157,18 @@ class CrossEntropy(Loss):
         self, scores: np.ndarray, y: np.ndarray, slack: float = 0.0
     ) -> np.ndarray:
         """p_j (1 - p_j)."""
-        p = self(scores, y)[1]
-        p[np.arange(len(y)), y] += 1
-        p -= p * p
-        return p
+        g = self(scores, y)[1]
+        return np.abs(g) - g * g
 
     def conjugate(self, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
         """sum_j q_j log q_j with q = g + e_y, a point of the simplex."""
-        q = gradient.astype(np.float64)
-        q[np.arange(len(y)), y] += 1
+        q, index = gradient.astype(np.float64), (np.arange(len(y)), y)
+        off = np.clip(q[index], -1, 0)  # q_y - 1
+        q[index] = 0
         np.maximum(q, 0, out=q)  # rounding may leave -1e-17 where q is 0
-        return (q * np.log(q, out=np.zeros_like(q), where=q > 0)).sum(axis=1)
+        values = (q * np.log(q, out=np.zeros_like(q), where=q > 0)).sum(axis=1)
+        logs = np.log1p(off, out=np.zeros_like(off), where=off > -1)
+        return values + (1 + off) * logs
 
     def leeway(self, gradient: np.ndarray, y: np.ndarray, reach: float) -> np.ndarray:
         """p_j p_y, for a reach up to 1."""
@@ -165,6 +176,9 @@ class CrossEntropy(Loss):
         leeway = gradient * (1 + gradient[index])[:, None]
         leeway[index] = 0
         return leeway
+
+
+_TINY = 1e-20  # exp of a score below the largest from which on logs are exact
 
 
 def _true_entries(array: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,127 @@
+"""Bounds hold where what is bounded is as small as the rounding of 1."""
+
+import numpy as np
+import pytest
+from conftest import classifier
+
+from sklinear._losses import CrossEntropy
+
+EXTENDED = np.longdouble
+ALPHA = 1e-3
+
+
+def apart(scale, seed=1):
+    """Two classes of two features that a line separates by a wide gap."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(12) % 2
+    X = rng.normal(size=(12, 2))
+    X[:, 0] += np.where(y, 4, -4)
+    return scale * X, y
+
+
+def signed(X, y):
+    """X whose rows' sign is their class's, in extended precision: w'x is a margin."""
+    return X.astype(EXTENDED) * np.where(y, 1, -1)[:, None]
+
+
+def logistic(w, Z):
+    """Objective of W = [-w / 2, w / 2]."""
+    return np.log1p(np.exp(-(Z @ w))).mean() + EXTENDED(ALPHA) / 2 * (w @ w)
+
+
+def logistic_optimum(Z):
+    """Newton's method for w (2,)."""
+    w = np.zeros(2, EXTENDED)
+    for _ in range(2000):
+        p = 1 / (1 + np.exp(Z @ w))
+        gradient = EXTENDED(ALPHA) * w - Z.T @ p / len(Z)
+        (a, b), (_, c) = (Z.T * (p * (1 - p))) @ Z / len(Z) + EXTENDED(ALPHA) * np.eye(
+            2
+        )
+        inverse = np.array([[c, -b], [-b, a]]) / (a * c - b * b)
+        step, length = -(inverse @ gradient), EXTENDED(1)
+        while logistic(w + length * step, Z) > logistic(w, Z) and length > 1e-12:
+            length /= 2
+        if length <= 1e-12:
+            break
+        w = w + length * step
+    return w
+
+
+# beyond, rounding may hide what is left to gain, which is said
+hidden = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+)
+
+
+@hidden
+@pytest.mark.parametrize("scale", [1e2, 1e4, 1e6, 1e8])
+def test_a_softmax_loss_near_0_is_proven_and_its_labels_too(solver, scale):
+    X, y = apart(scale)
+    Z = signed(X, y)
+    best = logistic_optimum(Z)
+    model = classifier("softmax", solver=solver, alpha=ALPHA, fit_intercept=False)
+    model.fit(X, y)
+    value = logistic(model.coef_[0].astype(EXTENDED), Z)
+    assert model.loss_curve_[-1] == pytest.approx(float(value), rel=1e-12)
+    assert value - logistic(best, Z) <= model.dual_gap_ * value
+    assert model.dual_gap_ <= 1e-4 or scale > 1e4
+    rng = np.random.default_rng(0)
+    across = np.array([-best[1], best[0]], float) / float(np.hypot(*best))
+    points = across * rng.normal(size=(2000, 1))
+    points += (
+        best.astype(float)
+        / float(np.hypot(*best))
+        * 10 ** rng.uniform(-16, 0, (2000, 1))
+    )
+    points *= scale * rng.choice([-1, 1], (2000, 1))
+    certain = model.certify(points)
+    assert certain.any() or scale > 1e4
+    labels = (points.astype(EXTENDED) @ best > 0).astype(int)
+    assert (model.predict(points) == labels)[certain].all()
+
+
+@hidden
+@pytest.mark.parametrize("scale", [1.0, 1e2, 1e4, 1e6])
+@pytest.mark.parametrize("squared", [False, True])
+def test_margins_at_the_kink_are_known_as_well_as_they_are_claimed(
+    solver, scale, squared
+):
+    X, y = apart(scale, seed=17)
+    Z = signed(X, y)
+
+    def objective(w):
+        violations = np.maximum(0, 1 - Z @ w)
+        losses = violations**2 if squared else violations
+        return losses.mean() + EXTENDED(ALPHA) / 2 * (w @ w)
+
+    loss = "squared_hinge" if squared else "hinge"
+    model = classifier(loss, solver=solver, alpha=ALPHA, fit_intercept=False).fit(X, y)
+    w = model.coef_[0].astype(EXTENDED)
+    # rays through it are where rounding of the margins shows
+    others = [w * (1 + EXTENDED(10.0) ** e) for e in np.arange(-17, -6, 0.25)]
+    least = min(objective(other) for other in others)
+    assert objective(w) - least <= model.dual_gap_ * objective(w)
+    assert model.dual_gap_ <= 1e-4 or scale > 1e4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_losses_near_0_and_far_from_it_are_relatively_exact(dtype):
+    gaps = np.array([0, 1e-3, 1, 20, 50, 80, 500, 1e5], dtype)
+    scores = np.stack([np.zeros_like(gaps), -gaps, -gaps - 3], axis=1)
+    for y in (0, 1):
+        labels = np.full(len(gaps), y)
+        values, gradient = CrossEntropy()(scores, labels)
+        s = scores.astype(EXTENDED)
+        with np.errstate(over="ignore"):
+            terms = np.exp(np.delete(s, y, axis=1) - s[:, [y]])
+            exact = np.log1p(terms.sum(axis=1))
+        far = ~np.isfinite(exact)
+        exact[far] = gaps[far]
+        tiny = np.finfo(dtype).tiny / np.finfo(dtype).eps
+        # what underflows is 0; the rest has a few roundings
+        close = {"rtol": 20 * np.finfo(dtype).eps, "atol": tiny}
+        np.testing.assert_allclose(values, exact.astype(float), **close)
+        np.testing.assert_allclose(
+            -gradient[:, y], (-np.expm1(-exact)).astype(float), **close
+        )
