@@ -13,6 +13,8 @@ from conftest import LOSSES, Problem, classifier, full_params, objective
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 
+from sklinear._solvers import _dual
+
 ABSENT = """
 import sys
 sys.modules["numba"] = None  # as if it were not installed
@@ -223,3 +225,31 @@ def test_rows_and_columns_may_be_empty(kernels, loss):
     empty = np.asarray(X.sum(axis=0)).ravel() == 0
     assert empty.any()
     np.testing.assert_array_equal(model.coef_[:, empty], 0)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "hinge", "squared_hinge"])
+def test_features_far_from_scaled_lead_somewhere(loss):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 30)) * 10 ** rng.uniform(-5, 5, 30)
+    X = scipy.sparse.csr_matrix(X * (rng.random(X.shape) < 0.3))
+    y = rng.integers(4, size=400)
+    model = classifier(loss, solver="dual", alpha=1e-4)
+    at_zero = {"softmax": np.log(4), "hinge": 3, "squared_hinge": 3}[loss]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_dual, "is_cheap", lambda objective: False)
+        model.fit(X, y)
+    assert model.solver_ == "dual"
+    assert model.loss_curve_[-1] < 0.999 * at_zero
+    assert model.dual_gap_ <= 1e-4
+
+
+def test_epochs_are_told_as_they_pass(loss, capsys):
+    rng = np.random.default_rng(1)
+    X = scipy.sparse.random(900, 500, 0.05, format="csr", random_state=rng)
+    model = classifier(loss, solver="dual", verbose=1).fit(X, np.arange(900) % 4)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(model.loss_curve_) == model.n_iter_
+    assert np.isfinite(model.loss_curve_).all()
+    assert {type(value) for value in model.loss_curve_} == {float}
+    passes = [float(line.split(" passes")[0].split()[-1]) for line in lines]
+    assert (np.diff(passes) > 0).all()

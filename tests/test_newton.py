@@ -110,8 +110,10 @@ def test_chances_add_up_to_the_rows_wanted():
         (CrossEntropy(), (60_000, 80), False, 1e-3, "newton"),  # large
         (Hinge(), (60_000, 80), False, 1e-6, "newton"),
         (Hinge(), (60_000, 80), False, 1e-1, "dual"),  # easy
-        (Hinge(), (9_000, 400), True, 1e-5, "dual"),  # wide and sparse
+        (Hinge(), (9_000, 400), True, 1e-3, "dual"),  # wide and sparse
         (Hinge(), (9_000, 400), True, 0.0, "lbfgs"),  # without a penalty no dual
+        (Hinge(), (9_000, 400), True, 1e-9, "newton"),  # or features far from scaled
+        (CrossEntropy(), (9_000, 400), True, 1e-9, "lbfgs"),
     ],
 )
 @pytest.mark.parametrize("compiled", [True, False])
@@ -119,7 +121,7 @@ def test_auto_picks(loss, shape, sparse, alpha, expected, compiled, monkeypatch)
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: object() if compiled else None
     )
-    if not compiled and expected == "dual":
+    if not compiled and (expected == "dual" or sparse):
         expected = "lbfgs" if sparse else "newton"
     rng = np.random.default_rng(0)
     X = rng.normal(size=shape).astype(np.float32)

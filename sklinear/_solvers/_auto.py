@@ -13,6 +13,7 @@ WIDE = 256  # features of sparse data beyond which Newton's blocks do not fit
 SAMPLE = 1000  # rows that the mean square is estimated from
 # Dual coordinate ascent needs epochs in proportion to ||x||^2 / (alpha n) beyond these.
 EASY_HINGE, EASY_SQUARE = 2.0, 0.2
+HARD = 300.0  # and of features that were not scaled they need too many
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 2 * 10**6, 2 * 10**7, 2 * 10**5
 LARGE, TALL = 10**7, 20  # the same and rows a feature, from which Newton pays
@@ -23,9 +24,10 @@ MANY, FAIRLY_TALL = 1000, 5  # params of the softmax, dense, and rows a feature:
 def choose(data: Data, loss: Loss, alpha: float) -> str:
     """The name of the solver that should be the fastest.
 
-    The dual wherever sparse data are wide, or a strong penalty makes it easy; Newton
-    where the data are large; else L-BFGS and Newton. Without numba there is no dual,
-    and only L-BFGS gets on with few passes over rows that do not fit into memory.
+    The dual wherever sparse data are wide and not far from scaled, or a strong penalty
+    makes it easy; Newton where the data are large; else L-BFGS and Newton. Without
+    numba there is no dual, and only L-BFGS gets on with few passes over rows that do
+    not fit into memory.
     """
     if data.streamed and data.excerpt is None:
         return "lbfgs"
@@ -39,7 +41,9 @@ def choose(data: Data, loss: Loss, alpha: float) -> str:
         small = SMALL_WIDE
     if compiled and alpha > 0 and not data.streamed and size > small:
         if wide:
-            return "dual"
+            if _mean_square(data) <= HARD * alpha * n:
+                return "dual"
+            return "newton" if hinge else "lbfgs"
         easy = EASY_HINGE if hinge else EASY_SQUARE
         if (
             not isinstance(loss, CrossEntropy)

@@ -12,7 +12,7 @@ from sklinear._data import Data
 from sklinear._duality import balancing_point, dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
-from sklinear._solvers._frame import SPLIT, concluded
+from sklinear._solvers._frame import SPLIT, concluded, offer_priors
 from sklinear._solvers._lbfgs import finish
 from sklinear._solvers._newton import is_cheap
 from sklinear._solvers._solution import Monitor, Options, Solution
@@ -25,6 +25,7 @@ FRESH = 20  # epochs after which what float32 sums have lost is made up for
 BALANCE = 0.3  # of the objective, what all of a balancing point costs, typically
 WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
 LEFT = 0.3  # of the mean gap: what others leave out has less
+LOST = 100  # epochs after which the ascent should be better than its start
 RETRY = 0.5  # of a gap at which a proof has failed
 REACH = 0.1  # of a move that settles the intercept, in units of a score
 ROWS = 2**12  # of a part of the dual variables that are moved
@@ -47,7 +48,8 @@ def dual(
     free: an epoch holds it near where it was by a proximal term eps ||b - b_ref||^2,
     and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). What is
     so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; so
-    does, for there is no dual, alpha = 0.
+    does, for there is no dual, alpha = 0; and so do features so far from scaled that
+    epochs lead nowhere.
     O(n d k) time an epoch, O((n + d) k) memory.
     """
     kernels = import_kernels()
@@ -64,6 +66,7 @@ def dual(
         exact = data.astype(np.float64)
         scaled = choose_variables(exact, alpha, loss.curvature, fit_intercept)
         objective = objective.replace(data=exact, variables=scaled)
+    offer_priors(objective, monitor)
     if polish or start[0].any():
         for point in (objective.join(*start), np.zeros(objective.shape)):
             at = objective.evaluate(point, conjugate=True)
@@ -71,7 +74,8 @@ def dual(
     if alpha > 0 and not monitor.done:
         ascent = Ascent(kernels, data, objective.replace(variables=variables), start)
         epochs = EPOCHS if polish else options.max_iter
-        descend(ascent, objective, monitor, options.rng, epochs)
+        lost = descend(ascent, objective, monitor, options.rng, epochs)
+        polish |= lost
     if polish and not monitor.spent:
         finish(objective, monitor)
     return concluded(objective, monitor, "epochs")
@@ -95,12 +99,14 @@ def descend(
     monitor: Monitor,
     rng: np.random.RandomState,
     epochs: int,
-) -> None:
-    """Epochs until the gap is proven, or none is left.
+) -> bool:
+    """Epochs until the gap is proven, or none is left; True if they lead nowhere.
 
-    Proofs cost two passes, so they wait for the gap that an epoch meets on its way.
+    Proofs cost two passes, so they wait for the gap that an epoch meets on its way; the
+    objective, half of one, is seen wherever all rows were.
     """
-    near, due, enough = False, 0, monitor.tol
+    cheap = is_cheap(objective)
+    near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
     for epoch in range(epochs):
         last = epoch + 1 == epochs or len(monitor.history) + 1 >= monitor.max_iter
         whole = near or last or epoch < 2 or epoch >= due
@@ -117,9 +123,18 @@ def descend(
             enough, near = min(RETRY * gap, monitor.tol), False
             if not monitor.done:
                 ascent.rebuild()
+        elif whole and (primal := ascent.evaluated()) < monitor.guess:
+            monitor.guess = primal
+            if monitor.report.listens or cheap:
+                monitor.guessed = objective.join(*ascent.params())
         monitor.count()
+        if (monitor.report.stopped or cheap) and monitor.guessed is not None:
+            monitor.offer(monitor.guessed, monitor.guess)
         if monitor.done or monitor.spent:
-            return
+            return False
+        if epoch >= LOST and ascent.primal > at_start:
+            return True
+    return False
 
 
 class Ascent:
@@ -226,6 +241,7 @@ class Ascent:
         state, scales, packed = self.state, self.scales, not self.data.sparse
         state.b_ref[:] -= state.r * scales.intercept  # b_ref = b
         kernels, rows = self.kernels, self.counted
+        self.data.tally.add(len(rows))
         visit = kernels.softmax_epoch if self.power == 0 else kernels.hinge_epoch
         if not whole:
             gaps = self.gaps[rows]
@@ -235,10 +251,7 @@ class Ascent:
             args = part_rows, state, scales, part, packed, self.power, self.gaps
             loss += visit(*args)
         if whole:
-            _, square = kernels.moments(state.V, self.mean)
-            r, g = state.r * scales.coef, state.g
-            square += (r * (2 * g + scales.mean * r)).sum()
-            self.primal = loss + self.objective.alpha * square
+            self.primal = loss + self.objective.alpha * self._square()
         return float(self.gaps.sum()) / self.primal
 
     def tighten(self, tol: float) -> None:
@@ -281,14 +294,8 @@ class Ascent:
         if objective.fit_intercept:
             A, residual = self._settled()
             near = state._replace(A=A)
-        loss = conjugate = 0.0
-        for rows, part in self._chunks(self.counted):
-            args = rows, near, self.scales, part, not self.data.sparse, self.power
-            v, c = self.kernels.survey(*args)
-            loss, conjugate = loss + v, conjugate + c
-        W = state.V.astype(np.float64)
-        if self.data.sparse:
-            W += self.scales.coef * np.outer(self.mean, state.r)
+        loss, conjugate = self._surveyed(near)
+        W = self._coef()
         centre, square = self.kernels.moments(W, self.mean)
         b = state.b_ref - centre
         primal = loss + objective.alpha * square
@@ -304,6 +311,40 @@ class Ascent:
         self.state = state
         penalty = objective.alpha * self.kernels.moments(state.V, self.mean)[1]
         return W, b, primal, max(-conjugate - penalty, 0.0)
+
+    def evaluated(self) -> float:
+        """The objective at the dual point held."""
+        b_ref = self.state.b_ref - self.state.r * self.scales.intercept
+        loss, _ = self._surveyed(self.state._replace(b_ref=b_ref))
+        return loss + self.objective.alpha * self._square()
+
+    def params(self) -> tuple[np.ndarray, np.ndarray]:
+        """W and b of the dual point held."""
+        b_ref = self.state.b_ref - self.state.r * self.scales.intercept
+        W = self._coef()
+        return W, b_ref - self.kernels.moments(W, self.mean)[0]
+
+    def _coef(self) -> np.ndarray:
+        """W."""
+        W = self.state.V.astype(np.float64)
+        if self.data.sparse:
+            W += self.scales.coef * np.outer(self.mean, self.state.r)
+        return W
+
+    def _square(self) -> float:
+        """||W||^2, without W."""
+        r, g = self.state.r * self.scales.coef, self.state.g
+        square = self.kernels.moments(self.state.V, self.mean)[1]
+        return float(square + (r * (2 * g + self.scales.mean * r)).sum())
+
+    def _surveyed(self, state: Any) -> tuple[float, float]:
+        """Sums of the losses and of the conjugates."""
+        loss = conjugate = 0.0
+        for rows, part in self._chunks(self.counted):
+            args = rows, state, self.scales, part, not self.data.sparse, self.power
+            v, c = self.kernels.survey(*args)
+            loss, conjugate = loss + v, conjugate + c
+        return loss, conjugate
 
     def _settled(self) -> tuple[np.ndarray, np.ndarray]:
         """Dual variables (n, k) near those held, and their 1' U, which nearly vanishes.

@@ -59,7 +59,7 @@ def framed(
     point = objective.join(*start)
     if point.any():
         certify(objective, point, monitor)
-    _offer_priors(objective, monitor)
+    offer_priors(objective, monitor)
     if found is not None and found.witness is not None:
         dual = _transferred(objective, found.witness)
         if dual > monitor.dual:
@@ -130,7 +130,7 @@ def settled(params: np.ndarray, residual: np.ndarray, H: np.ndarray) -> np.ndarr
     return params
 
 
-def _offer_priors(objective: Objective, monitor: Monitor) -> None:
+def offer_priors(objective: Objective, monitor: Monitor) -> None:
     """The value where W = 0: X need not be read."""
     params, masses = from_priors(objective), objective.data.class_masses
     intercept = params[-1] if objective.fit_intercept else np.zeros(len(masses))
