@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sklinear._checks import RANGE
 from sklinear._data import Data
 from sklinear._losses import Loss
 
@@ -55,12 +56,13 @@ def strong_alpha(data: Data, loss: Loss) -> float:
 
 
 def positive(name: str, values: Any) -> list[Any]:
-    """The values of a grid: finite numbers > 0, at least one."""
+    """The values of a grid: numbers > 0 in RANGE, at least one."""
     array = np.asarray(values)
     right = array.ndim == 1 and len(array) and array.dtype.kind in "iuf"
-    if not (right and np.isfinite(array).all() and (array > 0).all()):
+    low, high = RANGE
+    if not (right and (array >= low).all() and (array <= high).all()):
         raise ValueError(
-            f"{name} must be a sequence of finite numbers > 0, at least one, got "
-            f"{values!r}."
+            f"{name} must be a sequence of finite numbers > 0, from {low:g} to "
+            f"{high:g}, at least one, got {values!r}."
         )
     return list(values)

@@ -23,6 +23,7 @@ from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
 from sklinear._certificate import certificate
 from sklinear._checks import (
     KEPT,
+    canonical,
     check_block,
     check_block_weights,
     check_read,
@@ -303,6 +304,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             X, y = validate_data(
                 self, X, y, accept_sparse="csr", dtype=KEPT, reset=reset
             )
+            X = canonical(X)
             check_size(X)
         check_classification_targets(y)
         return X, y

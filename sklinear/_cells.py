@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
@@ -302,6 +303,8 @@ class _Scorer:
         search, names = self.search, self.search.multimetric
         try:
             scores = search.scorer(model, self.X, self.y, **self.params)
+        except UnsetMetadataPassedError:
+            raise
         except Exception:
             return dict.fromkeys(names, math.nan) if names else math.nan, [format_exc()]
         if not isinstance(scores, dict):

@@ -6,13 +6,26 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from sklearn.utils.validation import assert_all_finite, check_array, column_or_1d
 
 from sklinear._mapped import Mapped
 
 LARGEST = 1e100  # value of X: products of a few stay finite in float64
+RANGE = 1e-100, 1e100  # of alpha and delta: their squares stay finite too
 KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converted
 KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
+
+
+def in_range(name: str, value: Any) -> float:
+    """A parameter that is 0 or in RANGE, as a float."""
+    number, (low, high) = float(value), RANGE
+    if number and not low <= number <= high:
+        raise ValueError(
+            f"{name} must be between {low:g} and {high:g}, lest its square overflow or "
+            f"vanish, got {value!r}."
+        )
+    return number
 
 
 def loaded(X: Any, n_classes: int) -> Any:
@@ -24,8 +37,17 @@ def loaded(X: Any, n_classes: int) -> Any:
 
 def size(X: Any) -> float:
     """Largest absolute value of floats, maybe nan; of integers none is too large."""
-    some = X.dtype.kind == "f" and X.shape[0]
-    return max(float(X.max()), -float(X.min())) if some else 0.0
+    values = X.data if scipy.sparse.issparse(X) else X  # X.max() might change X
+    some = values.dtype.kind == "f" and values.size
+    return max(float(values.max()), -float(values.min())) if some else 0.0
+
+
+def canonical(X: Any) -> Any:
+    """X, or a CSR copy of it whose entries are sorted and added up."""
+    if scipy.sparse.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
 
 
 def check_size(X: Any) -> None:
@@ -55,6 +77,7 @@ def check_block(X: Any, name: str) -> Any:
         estimator=name,
         input_name="X",
     )
+    X = canonical(X)
     check_size(X)
     return X
 

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklinear._base import LinearClassifier
+from sklinear._checks import in_range
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._predictor import ProbabilityMixin
 
@@ -160,7 +161,7 @@ class LinearSVMClassifier(LinearClassifier):
     def _problem(self) -> tuple[Loss, float, float, float]:
         # P(W; alpha, delta) = delta P(W / delta; alpha delta, 1) for the hinge, and
         # delta^2 P(W / delta; alpha, 1) for its square
-        alpha, delta = float(self.alpha), float(self.delta)
+        alpha, delta = in_range("alpha", self.alpha), in_range("delta", self.delta)
         if self.loss == "hinge":
             return Hinge(), alpha * delta, delta, delta
         return SquaredHinge(), alpha, delta, delta**2
@@ -297,4 +298,4 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         self.verbose = verbose
 
     def _problem(self) -> tuple[Loss, float, float, float]:
-        return CrossEntropy(), float(self.alpha), 1.0, 1.0
+        return CrossEntropy(), in_range("alpha", self.alpha), 1.0, 1.0

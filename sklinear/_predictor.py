@@ -16,6 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._certificate import Certificate
+from sklinear._checks import canonical
 from sklinear._data import BLOCK_VALUES
 from sklinear._distributed import is_dask
 from sklinear._lazy import accuracy, over_blocks
@@ -77,7 +78,7 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         """X as numbers, dense or CSR, or mapped."""
         check_is_fitted(self)
         if not is_mapped(X):
-            return validate_data(self, X, accept_sparse="csr", reset=False)
+            return canonical(validate_data(self, X, accept_sparse="csr", reset=False))
         X = validate_data(self, X, reset=False, **UNREAD)
         name = type(self).__name__
         return Mapped(

@@ -29,8 +29,8 @@ class LinearSVMClassifierCV(LinearClassifierCV):
         Values to try, > 0 (without a penalty there may be no optimum), or how many of
         an automatic grid, which falls evenly in the logarithm: from the alpha at which
         the scores are 0.1 margins (root mean square, summed over classes) off those
-        that the class priors alone give, derived from the gradient at W = 0, to a
-        millionth of it, where most data are interpolated, or as good as unpenalised. It
+        that the class priors alone give, derived from the gradient at W = 0, to 1e-7
+        times it, where most data are interpolated, or as good as unpenalised. It
         reaches as far as any loss and delta of the grid needs. The grid does not depend
         on the scale of the weights, follows a common scale of the features, and has
         three digits.
@@ -209,7 +209,7 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
         Values to try, > 0 (without a penalty there may be no optimum), or how many of
         an automatic grid, which falls evenly in the logarithm: from the alpha at which
         the scores are 0.1 (root mean square, summed over classes) off those that the
-        class priors alone give, derived from the gradient at W = 0, to a millionth of
+        class priors alone give, derived from the gradient at W = 0, to 1e-7 times
         it, where most data are interpolated, or as good as unpenalised. The grid does
         not depend on the scale of the weights, follows a common scale of the features,
         and has three digits.

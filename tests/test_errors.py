@@ -6,12 +6,18 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse
+from conftest import classifier
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 
-from sklinear import LinearSVMClassifier, SoftmaxClassifier
+from sklinear import (
+    LinearSVMClassifier,
+    LinearSVMClassifierCV,
+    SoftmaxClassifier,
+    SoftmaxClassifierCV,
+)
 
 MODELS = [
     LinearSVMClassifier(),
@@ -356,3 +362,54 @@ def test_without_penalty_inseparable_data_have_an_optimum():
     scores = peer.decision_function((X - X.mean(axis=0)) / X.std(axis=0))
     best = np.logaddexp(0, -np.where(y == 1, scores, -scores)).mean()
     assert model.loss_curve_[-1] == pytest.approx(best, rel=1e-4)  # the promised tol
+
+
+@pytest.mark.parametrize("duplicates", [False, True])
+@pytest.mark.parametrize("solver", ["lbfgs", "newton", "dual", "sgd"])
+def test_csr_in_any_order_is_read_and_not_touched(loss, solver, duplicates):
+    columns = [2, 0, 2] if duplicates else [2, 0]
+    count = len(columns)
+    values = np.arange(1.0, 6 * count + 1)
+    X = scipy.sparse.csr_matrix(
+        (values, np.tile(columns, 6), np.arange(0, 6 * count + 1, count)), (6, 3)
+    )
+    parts = X.data, X.indices, X.indptr
+    before = [part.copy() for part in parts]
+    for part in parts:
+        part.flags.writeable = False
+    y = [0, 1, 2] * 2
+    model = classifier(loss, solver=solver, random_state=0).fit(X, y)
+    plain = clone(model).fit(scipy.sparse.csr_matrix(X.toarray()), y)
+    np.testing.assert_array_equal(model.coef_, plain.coef_)
+    scores = [m.decision_function(Z) for m, Z in ((model, X), (plain, X.toarray()))]
+    np.testing.assert_allclose(*scores, rtol=1e-12)  # sums in another order
+    if solver != "sgd":
+        model.certify(X)
+    for part, was in zip((X.data, X.indices, X.indptr), before, strict=True):
+        np.testing.assert_array_equal(part, was)
+
+
+@pytest.mark.parametrize("value", [1e-101, 5e-324, 1.7e308])
+def test_numbers_whose_squares_overflow_are_told(loss, value):
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match=r"alpha must be between 1e-100 and 1e\+100"):
+        classifier(loss, alpha=value).fit(X, y)
+    with pytest.raises(ValueError, match=r"delta must be between 1e-100 and 1e\+100"):
+        LinearSVMClassifier(delta=value).fit(X, y)
+    with pytest.raises(ValueError, match=r"alphas must be .* from 1e-100 to 1e"):
+        SoftmaxClassifierCV(alphas=[1.0, value]).fit(X, y)
+    with pytest.raises(ValueError, match=r"deltas must be .* from 1e-100 to 1e"):
+        LinearSVMClassifierCV(alphas=[1.0], deltas=[value]).fit(X, y)
+
+
+@pytest.mark.parametrize("end", [1e-100, 1e100])
+@pytest.mark.parametrize("solver", ["lbfgs", "newton", "dual"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_ends_of_their_range_are_finite(loss, solver, end):
+    X, y = load_iris(return_X_y=True)
+    models = [classifier(loss, solver=solver, alpha=end)]
+    if loss != "softmax":
+        models += [clone(models[0]).set_params(delta=d) for d in (1e-100, 1e100)]
+    for model in models:
+        assert np.isfinite(model.fit(X, y).coef_).all()
+        assert np.isfinite(model.intercept_).all()

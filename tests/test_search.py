@@ -15,7 +15,11 @@ import sklearn
 from conftest import PROBLEMS
 from joblib import parallel_config
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.exceptions import (
+    ConvergenceWarning,
+    FitFailedWarning,
+    UnsetMetadataPassedError,
+)
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
@@ -1019,3 +1023,15 @@ def test_an_interrupt_leaves_nothing_behind(backend, n_jobs, tmp_path):
         check=False,
     )
     assert done.stdout == "interrupted ['MainThread'] [] True\n", done.stderr
+
+
+@pytest.mark.parametrize("asked", [None, "accuracy"])
+def test_a_forgotten_request_of_one_of_several_scorers_is_told(asked):
+    X, y, weights = PROBLEMS["weighted"]
+    with sklearn.config_context(enable_metadata_routing=True):
+        scoring = {name: get_scorer(name) for name in ("accuracy", "f1_macro")}
+        if asked:
+            scoring[asked].set_score_request(sample_weight=True)
+        search = SoftmaxClassifierCV(alphas=[1, 0.1], scoring=scoring, refit="accuracy")
+        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+            search.fit(X, y, sample_weight=weights)

@@ -12,9 +12,9 @@ from sklinear._data import Data
 from sklinear._duality import balancing_point, dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
+from sklinear._solvers._costs import is_cheap
 from sklinear._solvers._frame import SPLIT, concluded, offer_priors
 from sklinear._solvers._lbfgs import finish
-from sklinear._solvers._newton import is_cheap
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import Variables, choose_variables
 

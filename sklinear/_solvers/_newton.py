@@ -29,6 +29,7 @@ from sklinear._solvers._active import (
     active_step,
     written_cost,
 )
+from sklinear._solvers._costs import is_cheap, is_dense, is_sampled
 from sklinear._solvers._curvature import (
     Arrays,
     Preconditioner,
@@ -52,9 +53,6 @@ from sklinear._solvers._steps import (
 from sklinear._variables import Variables, choose_variables
 
 LARGEST_DENSE = 800  # params up to which variables get a factor of their own
-DENSE = 1.2e9  # operations of a dense Newton step, beyond which CG is quicker
-WIDEST_DENSE = 300  # params of a dense step of the softmax, to which all rows add
-WIDEST_SAMPLED = 700  # the same where a sample of them will do
 LARGEST_ACTIVE = 4096  # params up to which active margins may be written out
 SKINNY = 1.5  # times as long an operation takes in a product with few columns
 LAST_RESORT = 5e9  # operations of a dense step when half of the iterations are gone
@@ -63,7 +61,6 @@ ROUGHLY = 0.5  # gap at the larger alpha
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 INNER_BLIND = 0.01  # the same while no lower bound is known
-CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
 FIRST_SHARE = 0.25  # of the rows, in the first Hessians of large data
 LARGE = 2**22  # numbers in X from which on first Hessians are rough
 FEWEST_ROWS = 1024  # to centre and scale by
@@ -187,30 +184,6 @@ def _on_samples(
             params = draft.params
             objective = smoothed(objective, WARM_WIDTH)
     return params
-
-
-def is_dense(objective: Objective) -> bool:
-    """Whether Newton steps are taken with the Hessian written out: for the softmax, to
-    which all rows add, that of a sample preconditions conjugate gradients."""
-    (d1, k), n = objective.shape, objective.data.shape[0]
-    if is_cheap(objective):
-        return True
-    if is_sampled(objective):
-        return k <= d1 and d1 * k <= WIDEST_SAMPLED
-    wide = d1 * k > WIDEST_DENSE and isinstance(objective.loss, CrossEntropy)
-    return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE and not wide
-
-
-def is_sampled(objective: Objective) -> bool:
-    """Whether no Hessian of all rows is written out."""
-    softmax = isinstance(objective.loss, CrossEntropy)
-    return softmax and not (objective.data.streamed or is_cheap(objective))
-
-
-def is_cheap(objective: Objective) -> bool:
-    """Whether Newton steps cost so little that a fit is polished to rounding."""
-    (d1, k), n = objective.shape, objective.data.shape[0]
-    return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= CHEAP
 
 
 def refine(

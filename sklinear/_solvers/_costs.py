@@ -1,0 +1,35 @@
+"""What a Newton step costs, and which kind of step that makes the cheapest."""
+
+from __future__ import annotations
+
+from sklinear._losses import CrossEntropy
+from sklinear._objective import Objective
+
+DENSE = 1.2e9  # operations of a dense Newton step, beyond which CG is quicker
+WIDEST_DENSE = 300  # params of a dense step of the softmax, to which all rows add
+WIDEST_SAMPLED = 700  # the same where a sample of them will do
+CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
+
+
+def is_dense(objective: Objective) -> bool:
+    """Whether Newton steps are taken with the Hessian written out: for the softmax, to
+    which all rows add, that of a sample preconditions conjugate gradients."""
+    (d1, k), n = objective.shape, objective.data.shape[0]
+    if is_cheap(objective):
+        return True
+    if is_sampled(objective):
+        return k <= d1 and d1 * k <= WIDEST_SAMPLED
+    wide = d1 * k > WIDEST_DENSE and isinstance(objective.loss, CrossEntropy)
+    return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE and not wide
+
+
+def is_sampled(objective: Objective) -> bool:
+    """Whether no Hessian of all rows is written out."""
+    softmax = isinstance(objective.loss, CrossEntropy)
+    return softmax and not (objective.data.streamed or is_cheap(objective))
+
+
+def is_cheap(objective: Objective) -> bool:
+    """Whether Newton steps cost so little that a fit is polished to rounding."""
+    (d1, k), n = objective.shape, objective.data.shape[0]
+    return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= CHEAP
