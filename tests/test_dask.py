@@ -21,7 +21,7 @@ from conftest import PROBLEMS, Problem, classifier, full_params, objective
 from distributed import Client, LocalCluster, get_client
 from joblib import parallel_config
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from sklinear import (
     LinearSVMClassifierCV,
@@ -201,6 +201,19 @@ def test_warm_start_begins_where_the_last_fit_ended():
     model = SoftmaxClassifier(warm_start=True).fit(*problem)
     first = model.n_iter_
     assert model.fit(*problem).n_iter_ < first / 2
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton"])
+def test_without_a_penalty_a_fit_ends_where_rounding_hides_every_decrease(solver):
+    X, y, _ = PROBLEMS["iris"]
+    X, y = X[50:, :2], y[50:]
+    model = SoftmaxClassifier(alpha=0, solver=solver)
+    with pytest.warns(ConvergenceWarning, match="alpha=0"):  # there is no proof
+        want = model.fit(X, y).loss_curve_[-1]
+    with pytest.warns(ConvergenceWarning, match="alpha=0"):
+        model.fit(da.from_array(X, (40, -1)), y)
+    assert model.n_iter_ < 50
+    np.testing.assert_allclose(model.loss_curve_[-1], want, rtol=1e-14)
 
 
 # What is sent around ------------------------------------------------------------------

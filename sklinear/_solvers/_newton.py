@@ -239,6 +239,7 @@ def _descend(
     # what all classes share is only penalised, and no step would change it
     state = _visit(objective, params - params.mean(axis=1)[:, None])
     nearest = closest = least = np.inf  # best gap, distance at this smoothing, value
+    bounded, lowest = objective.alpha > 0, np.inf
     stalls = idle = steps = 0
     smallest = False
     before, promise = np.inf, 0.0
@@ -253,10 +254,12 @@ def _descend(
         off = _distance(objective, state)
         if off > max(4 * promise, 0.2) * before:
             share *= 2  # the sample was too small for the step it promised
-        idle = idle + 1 if off >= closest / 2 else 0
-        closest = min(off, closest)
+        lower = not bounded and state.at.value < lowest
+        idle = idle + 1 if off >= closest / 2 and not lower else 0
+        closest, lowest = min(off, closest), min(state.at.value, lowest)
         floor = objective.data.dtype.itemsize < 8 and monitor.gap < 1e-3
-        if (monitor.done or floor) and (idle > 3 or (idle and monitor.gap <= ROUNDING)):
+        known = monitor.done or floor or not bounded
+        if known and (idle > 3 or (idle and monitor.gap <= ROUNDING)):
             return True, objective  # rounding has the last word
         inner = INNER if state.dual > 0 else INNER_BLIND
         if hinge and off <= inner * gap:
@@ -267,7 +270,7 @@ def _descend(
                 return True, objective
             objective, smallest = _recentre(objective, state, 0.1 if slow else 0.5)
             state = _visit(objective, state.params, state.scores)
-            closest, idle, steps = np.inf, 0, 0
+            closest, idle, steps, lowest = np.inf, 0, 0, np.inf
             off = np.inf
             preconditioner.stale = True
             if _suffices(objective, state, monitor, exact):
