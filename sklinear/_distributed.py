@@ -106,7 +106,7 @@ def aligned(
     if blocks is not None:
         own = lengths_of(values, blocks, name)
     else:
-        values = column_or_1d(values, warn=True)
+        values = column(values, name, warn=True)
         own = [len(values)]
     if sum(own) != sum(lengths):
         raise ValueError(
@@ -123,13 +123,23 @@ def aligned(
         last = max(int(np.searchsorted(own_starts, b)), first + 1)
         shift = int(a - own_starts[first])
         rows = slice(shift, shift + int(b - a))
-        cut.append(dask.delayed(_recut)(blocks[first:last], rows))
+        cut.append(dask.delayed(_recut)(blocks[first:last], name, rows))
     return cut
 
 
-def _recut(blocks: list[Any], rows: slice) -> np.ndarray:
+def _recut(blocks: list[Any], name: str, rows: slice) -> np.ndarray:
     """Some rows of several blocks of one column."""
-    return np.concatenate([column_or_1d(np.asarray(block)) for block in blocks])[rows]
+    return np.concatenate([column(block, name) for block in blocks])[rows]
+
+
+def column(values: Any, name: str, warn: bool = False) -> np.ndarray:
+    """Labels or weights (n,), by their name in errors."""
+    shape = np.shape(values)
+    if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):
+        raise ValueError(
+            f"{name} should be a 1d array, got an array of shape {shape} instead."
+        )
+    return column_or_1d(np.asarray(values), warn=warn)
 
 
 class _Facts(NamedTuple):
@@ -168,17 +178,29 @@ def _label(
     check: Callable[..., np.ndarray], i: int, X: Any, y: Any, sample_weight: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels and weights of a block, valid; where X is, which is said to be needed."""
-    y = named(f"block {i} of y", _labels, y)
-    return y, named(f"block {i} of sample_weight", check, sample_weight, len(y))
+    y, what = named(f"block {i} of y", labels_of, y), f"block {i} of sample_weight"
+    if not (sample_weight is None or isinstance(sample_weight, Number)):
+        sample_weight = named(what, column, sample_weight, "sample_weight")
+    return y, named(what, check, sample_weight, len(y))
 
 
-def _labels(y: Any) -> np.ndarray:
-    """Class labels of some rows."""
-    y = column_or_1d(y)
+def labels_of(y: Any) -> np.ndarray:
+    """Class labels (n,) of some rows, valid."""
+    y = column(y, "y")
+    if y.dtype == object and any(map(_is_missing, y)):
+        raise ValueError("Input y contains NaN.")
     assert_all_finite(y, input_name="y")
     if len(y):
         check_classification_targets(y)
     return y
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether it stands for no label: None, NaN, pandas' NA and NaT."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # of NA, which is neither
+        return True
 
 
 def _masses(rows: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sklinear._dispatch import computed, named
 from sklinear._distributed import (
     aligned,
+    column,
     is_dask,
+    labels_of,
     lengths_of,
     made_together,
     numbered,
     without_rows,
 )
+
+TEXT = "OUT"  # kinds of dtypes: labels that are objects are text
 
 
 def over_blocks(method: Callable[..., np.ndarray]) -> Callable[..., Any]:
@@ -58,6 +63,8 @@ def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
     """Share of the rows, by weight, whose label the model predicts."""
     import dask
 
+    if y is None:
+        raise ValueError("y must be given: class labels, got None.")
     lie = made_together(X=model.predict(X), y=y, sample_weight=sample_weight)
     labels = lie["X"]
     lengths = lengths_of(X, labels, "X")
@@ -65,16 +72,45 @@ def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
         aligned(values, lie.get(name), lengths, name)
         for values, name in ((y, "y"), (sample_weight, "sample_weight"))
     )
-    hits = [dask.delayed(_hits)(*part) for part in zip(labels, y, weights, strict=True)]
+    hits = [
+        dask.delayed(_hits)(i, *part)
+        for i, part in enumerate(zip(labels, y, weights, strict=True))
+    ]
     right, total = np.sum(computed(hits, numbered(labels, "X")), axis=0)
+    if total == 0:
+        raise ValueError("sample_weight must not add up to 0, which it does.")
     return float(right / total)
 
 
-def _hits(labels: np.ndarray, y: Any, weights: Any) -> tuple[float, float]:
-    """Weight of the rows of a block that are right, and of all."""
-    right = labels == column_or_1d(y)
-    weights = np.broadcast_to(1.0 if weights is None else weights, right.shape)
-    return float(weights @ right), float(weights.sum())
+def _hits(i: int, labels: np.ndarray, y: Any, weights: Any) -> tuple[float, float]:
+    """Weight of the rows of block i that are right, and of all."""
+    y = named(f"block {i} of y", _labels_like, y, labels)
+    weights = named(f"block {i} of sample_weight", _weights, weights, len(y))
+    return float(weights @ (labels == y)), float(weights.sum())
+
+
+def _labels_like(y: Any, labels: np.ndarray) -> np.ndarray:
+    """True labels of some rows: text where the predicted ones are, or numbers."""
+    y = labels_of(y)
+    if len(y) and (y.dtype.kind in TEXT) != (labels.dtype.kind in TEXT):
+        raise ValueError(
+            "y must hold labels like those of the fit, text or numbers, got "
+            f"{y.dtype} where labels are {labels.dtype}."
+        )
+    return y
+
+
+def _weights(sample_weight: Any, n: int) -> np.ndarray:
+    """Finite weights (n,) of some rows."""
+    if sample_weight is None or isinstance(sample_weight, Real):
+        sample_weight = np.full(n, 1.0 if sample_weight is None else sample_weight)
+    return check_array(
+        column(sample_weight, "sample_weight"),
+        ensure_2d=False,
+        dtype=np.float64,
+        ensure_min_samples=0,
+        input_name="sample_weight",
+    )
 
 
 def _of_block(

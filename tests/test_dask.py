@@ -332,6 +332,63 @@ def test_labels_and_weights_are_checked_block_by_block():
         model.fit(X, y).predict(X[:, :3])
 
 
+WEIGHTS = r"block \d of sample_weight: "
+SHAPE = "sample_weight should be a 1d array"
+
+
+@pytest.mark.parametrize("lazily", [True, False])
+@pytest.mark.parametrize(
+    ("y", "weights", "message"),
+    [
+        (None, np.full(150, np.nan), WEIGHTS + "Input sample_weight contains NaN"),
+        (None, np.full(150, np.inf), WEIGHTS + "Input sample_weight contains inf"),
+        (None, np.full(150, "a"), WEIGHTS + "could not convert string"),
+        (None, np.zeros(150), "sample_weight must not add up to 0"),
+        (None, np.ones((150, 2)), SHAPE),
+        (None, "a", SHAPE),
+        (np.full(150, np.nan), None, r"block \d of y: Input y contains NaN"),
+        (np.full(150, "a"), None, r"block \d of y: y must hold labels like .* got <U1"),
+        (np.full(150, 0.5), None, r"block \d of y: Unknown label type: continuous"),
+        (np.ones((150, 2)), None, "y should be a 1d array"),
+    ],
+)
+def test_scores_are_of_valid_labels_and_weights(y, weights, message, lazily):
+    rows = lazy(PROBLEMS["iris"])
+    model = SoftmaxClassifier().fit(*rows)
+    y = PROBLEMS["iris"].y if y is None else y
+    if lazily:
+        y, weights = (
+            da.from_array(each, (30, *each.shape[1:]))  # cut elsewhere than X is
+            if isinstance(each, np.ndarray)
+            else each
+            for each in (y, weights)
+        )
+    with pytest.raises(ValueError, match=message):
+        model.score(rows.X, y, weights)
+
+
+def test_weights_of_a_wrong_shape_are_called_by_their_name():
+    X, y, _ = lazy(PROBLEMS["iris"])
+    for weights in ("a", np.ones((150, 2)), da.ones((150, 2), chunks=(40, 2))):
+        with pytest.raises(ValueError, match="sample_weight should be a 1d array"):
+            SoftmaxClassifier().fit(X, y, weights)
+    with pytest.raises(ValueError, match="y must be given"):
+        SoftmaxClassifier().fit(X, y).score(X, None)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+@pytest.mark.parametrize("dtype", ["object", "string", "category"])
+def test_missing_labels_among_text_are_named(missing, dtype):
+    X, y, _ = lazy(PROBLEMS["iris"])
+    species = pd.Series(np.array(["a", "b", "c"])[PROBLEMS["iris"].y])
+    model = SoftmaxClassifier().fit(X, species)
+    species[60] = missing
+    species = dd.from_pandas(species.astype(dtype), npartitions=4)
+    for method in (model.score, clone(model).fit):
+        with pytest.raises(ValueError, match="block 1 of y: Input y contains NaN"):
+            method(X, species)
+
+
 def test_what_has_no_blocks_of_rows_is_no_collection_to_fit():
     X, y, _ = lazy(PROBLEMS["iris"])
     for given in (dask.delayed(np.ones)((3, 3)), bag.from_sequence([[1, 2], [3, 4]])):
