@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 SIZE_OF_A_WARNING = "distributed.admin.large-graph-warning-threshold"
+NAMED = "_sklinear_block"  # attribute of an error: in which block it happened
 
 
 def where() -> Any:
@@ -120,11 +122,15 @@ def named(what: str, function: Callable[..., Any], *args: Any) -> Any:
 
 
 def _renamed(error: Exception, what: str) -> Exception:
-    """The user's error with ``what`` before its message, or as a note to it."""
+    """The user's error with ``what`` before its message, or as a note to it.
+
+    The first name stays: it was given where the error happened.
+    """
+    if NAMED in vars(error):
+        return error
+    vars(error)[NAMED] = what  # pickled with the error
     if error.args and isinstance(error.args[0], str):
         message, *others = error.args
-        if message.startswith("block "):
-            return error
         error.args = (f"{what}: {message}", *others)
         if what in str(error):
             return error
@@ -139,18 +145,88 @@ def _blamed(act: Callable[[], Any], blocks: dict[str, Any], scheduler: Any) -> A
     A block that cannot be made fails before any code of ours sees it, so that it has to
     be looked for.
     """
-    import dask
-
     try:
         return act()
     except Exception as error:
-        if not str(error).startswith("block "):
-            for what, block in blocks.items():
-                try:
-                    dask.compute(dask.delayed(_nothing)(block), scheduler=scheduler)
-                except Exception:
-                    raise _renamed(error, what)  # noqa: B904 - it is the same error
-        raise
+        if NAMED in vars(error) or not blocks:
+            raise
+        failures: list[str | None] = []
+        with contextlib.suppress(Exception):  # of whoever runs tasks: no block's fault
+            failures = _failures(list(blocks.values()), scheduler)
+        if not failures:
+            raise
+        found = dict(zip(blocks, failures, strict=True))
+        failed = [what for what, failure in found.items() if failure]
+        same = [what for what in failed if found[what] == _told(error)]
+        if not failed:
+            names = dict.fromkeys(what.split(" of ")[1] for what in blocks)
+            error.add_note(
+                f"It happened at work on blocks of {', '.join(names)}: none of them "
+                "failed when all were asked for once more."
+            )
+            raise
+        raise _renamed(error, (same or failed)[0])  # noqa: B904 - it is the same error
+
+
+def _failures(blocks: list[Any], scheduler: Any) -> list[str | None]:
+    """How each block fails, all being made at once; None if it does not.
+
+    An empty list if they lie where nobody can be asked.
+    """
+    import dask
+    from dask.base import get_scheduler
+    from dask.delayed import Delayed
+
+    client = _client_of(get_scheduler(scheduler=scheduler, cls=Delayed))
+    if client is None:
+        if any(map(_lies_elsewhere, blocks)):
+            return []
+        tries = [dask.delayed(_Trial(block))() for block in blocks]
+        return list(dask.compute(*tries, scheduler=scheduler))
+    from distributed import wait
+
+    if client.status != "running":
+        return []
+    futures = client.compute([dask.delayed(_nothing)(block) for block in blocks])
+    wait(futures)
+    if any(future.cancelled() for future in futures):
+        return []
+    errors = (future.exception() for future in futures)
+    return [None if error is None else _told(error) for error in errors]
+
+
+def _lies_elsewhere(block: Any) -> bool:
+    """Whether a block that was made is known by a ``distributed.Future`` only."""
+    try:
+        from distributed import Future
+    except ImportError:
+        return False
+    return any(isinstance(it, Future) for it in dict(block.__dask_graph__()).values())
+
+
+class _Trial:
+    """All tasks of one block as a single one, which tells how they end."""
+
+    def __init__(self, block: Any):
+        from dask.optimization import cull
+
+        self.key = block.key
+        self.graph = cull(dict(block.__dask_graph__()), [self.key])[0]
+
+    def __call__(self) -> str | None:
+        """How it fails, if it does."""
+        from dask.local import get_sync
+
+        try:
+            get_sync(self.graph, self.key)
+        except Exception as error:
+            return _told(error)
+        return None
+
+
+def _told(error: BaseException) -> str:
+    """What tells errors of several blocks apart."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _nothing(block: Any) -> None:

@@ -294,6 +294,76 @@ def test_an_error_of_the_users_own_is_raised_as_it_is_with_a_note():
     assert caught.value.__notes__ == ["block 3 of X"]
 
 
+def read_corrupt(x):
+    raise OSError("block 7 of the file is corrupt")
+
+
+def test_an_error_that_speaks_of_blocks_gets_the_number_of_ours():
+    with pytest.raises(OSError, match=r"^block 3 of X: block 7 of the file is"):
+        SoftmaxClassifier().fit(*broken(read_corrupt))
+
+
+def test_a_failure_that_does_not_happen_again_has_a_note():
+    tries = []
+
+    def fail_once(x):
+        tries.append(x)
+        if len(tries) == 1:
+            raise OSError("busy")
+        return x
+
+    with pytest.raises(OSError, match="busy") as caught:
+        SoftmaxClassifier().fit(*broken(fail_once))
+    assert str(caught.value) == "busy"
+    (note,) = caught.value.__notes__
+    assert note.startswith("It happened at work on blocks of X: none of them failed")
+
+
+@pytest.mark.parametrize("scheduler", ["distributed", "nonsense"])
+def test_no_block_is_to_blame_where_nobody_runs_tasks(scheduler):
+    X, y, _ = lazy(PROBLEMS["iris"])
+    with (
+        dask.config.set(scheduler=scheduler),
+        pytest.raises((ValueError, RuntimeError), match=r"xpected|equested") as caught,
+    ):
+        SoftmaxClassifier().fit(X, y)
+    assert "block" not in str(caught.value)
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_the_search_for_a_block_makes_all_of_them_in_one_go(scheduler, monkeypatch):
+    X, y = broken(read_nothing)
+    computed, compute = [], dask.compute
+    monkeypatch.setattr(
+        dask, "compute", lambda *a, **k: computed.append(len(a)) or compute(*a, **k)
+    )
+    with (
+        dask.config.set(scheduler=scheduler),
+        pytest.raises(OSError, match=r"^block 3 of X: no such bucket"),
+    ):
+        SoftmaxClassifier().fit(X, y)
+    assert computed == [4]
+
+
+def test_of_blocks_that_fail_the_one_whose_error_it_is_is_named():
+    X, y, _ = PROBLEMS["iris"]
+    blocks = [dask.delayed(read_a_part)(i) for i in range(3)]
+    X = da.concatenate([da.from_delayed(each, (50, 4), float) for each in blocks])
+    for scheduler in ("synchronous", "threads"):
+        with (
+            dask.config.set(scheduler=scheduler),
+            pytest.raises(OSError, match=r"^block (\d) of X: no part \1$"),
+        ):
+            SoftmaxClassifier().fit(X, y)
+
+
+def read_a_part(i):
+    if i:
+        raise OSError(f"no part {i}")
+    return PROBLEMS["iris"].X[:50]
+
+
 def test_a_block_that_fails_in_the_middle_of_a_fit_is_named(monkeypatch):
     X, y, _ = lazy(PROBLEMS["iris"])
 
@@ -379,7 +449,7 @@ def test_weights_of_a_wrong_shape_are_called_by_their_name():
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
 @pytest.mark.parametrize("dtype", ["object", "string", "category"])
 def test_missing_labels_among_text_are_named(missing, dtype):
-    X, y, _ = lazy(PROBLEMS["iris"])
+    X = lazy(PROBLEMS["iris"]).X
     species = pd.Series(np.array(["a", "b", "c"])[PROBLEMS["iris"].y])
     model = SoftmaxClassifier().fit(X, species)
     species[60] = missing
@@ -510,6 +580,20 @@ def test_a_cluster_names_the_block_that_fails(on_cluster):
         SoftmaxClassifier().fit(*broken(read_nothing))
     with pytest.raises(ValueError, match="block 3 of X: Input X contains NaN"):
         SoftmaxClassifier().fit(*broken(lambda x: x * np.nan))
+
+
+def test_no_block_is_to_blame_for_a_cluster_that_is_closed(monkeypatch):
+    X, y, _ = lazy(PROBLEMS["iris"])
+    with (
+        dask.config.set({"scheduler": None}),
+        LocalCluster(processes=False, n_workers=1, dashboard_address=None) as workers,
+        Client(workers),
+    ):
+        in_the_middle(monkeypatch, workers.close)
+        with pytest.raises(Exception, match=r"Missing|cancelled|closed") as caught:
+            SoftmaxClassifier().fit(X, y)
+    assert "block" not in str(caught.value)
+    assert not hasattr(caught.value, "__notes__")
 
 
 def in_the_middle(monkeypatch, act, passes=10):
