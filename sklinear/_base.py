@@ -100,8 +100,9 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             at a time. Anything else is converted once. A ``numpy.memmap``, of any real
             dtype and of any size, is read a block at a time; solvers "dual" and "sgd"
             keep a number for each row and class, and read rows in random order, which
-            only suits files that fit into memory. Dask arrays (of dense or CSR
-            blocks) and data frames stay where they are: solvers "auto", "lbfgs" and
+            only suits files that fit into memory; with ``mode="c"`` pages that were
+            read count as memory until the system takes them. Dask arrays (of dense or
+            CSR blocks) and data frames stay where they are: solvers "auto", "lbfgs" and
             "newton" send params to the blocks and add up what these answer.
         y : {array-like, Dask} of shape (n_samples,)
             Class labels.

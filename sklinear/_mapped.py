@@ -21,7 +21,9 @@ SPAN = 2**25  # bytes of the file that are mapped at a time
 COLUMNS = 2**25  # bytes of rows that are read at once where columns are contiguous
 AHEAD = 2  # parts that are read while one is worked with
 RUN = 2**21  # bytes around a byte that is looked at which the system may map as well
-SHARED = ("r", "r+", "w+")  # modes whose pages hold nothing that the file has not
+# Modes whose pages hold nothing that the file has not. Those of "c" may hold what the
+# user wrote, so they are left to the system, which takes the others when it must.
+SHARED = ("r", "r+", "w+")
 
 
 def is_mapped(X: Any) -> bool:
