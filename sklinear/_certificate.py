@@ -161,8 +161,7 @@ class _Visit:
         near = (loss.margins(scores, y) > -off[:, None]).sum(axis=1) - 1
         rows = np.flatnonzero(near)
         if len(rows) * at.W.size <= LARGEST_EXACT:
-            X = block.X[rows].toarray() if scipy.sparse.issparse(block.X) else None
-            X = (block.X[rows] if X is None else X).astype(np.longdouble)
+            X = block.X[rows].astype(np.longdouble)
             exact = scores_of(X, at.W.astype(np.longdouble), at.b)
             change = loss(exact, y[rows])[0] - loss(scores[rows], y[rows])[0]
             self.primal += float(change @ block.weights[rows])
