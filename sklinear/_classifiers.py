@@ -34,7 +34,7 @@ class LinearSVMClassifier(LinearClassifier):
         Margin, > 0. It does nothing that ``alpha`` does not: only ``alpha * delta``
         changes the labels of the hinge, and no ``delta`` those of its square.
     alpha : float, default=1e-3
-        Strength of the penalty, >= 0; LinearSVC with two
+        Strength of the penalty, 0 or from 1e-100 to 1e100; LinearSVC with two
         classes has it at ``C = 1 / (alpha * n_samples)``. With ``alpha=0`` the
         optimum may be at infinity, where classes can be separated: the fit stops on the
         way there with a warning.
@@ -182,7 +182,7 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
     Parameters
     ----------
     alpha : float, default=1e-3
-        Strength of the penalty, >= 0; LogisticRegression
+        Strength of the penalty, 0 or from 1e-100 to 1e100; LogisticRegression
         has it at ``C = 1 / (2 * alpha * n_samples)``, and for two classes at
         ``C = 1 / (alpha * n_samples)``. With ``alpha=0`` the
         optimum may be at infinity, where classes can be separated: the fit stops on the
