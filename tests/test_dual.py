@@ -229,6 +229,7 @@ def test_rows_and_columns_may_be_empty(kernels, loss):
 
 @pytest.mark.parametrize("loss", ["softmax", "hinge", "squared_hinge"])
 def test_features_far_from_scaled_lead_somewhere(loss):
+    pytest.importorskip("numba")
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 30)) * 10 ** rng.uniform(-5, 5, 30)
     X = scipy.sparse.csr_matrix(X * (rng.random(X.shape) < 0.3))
@@ -244,6 +245,7 @@ def test_features_far_from_scaled_lead_somewhere(loss):
 
 
 def test_epochs_are_told_as_they_pass(loss, capsys):
+    pytest.importorskip("numba")
     rng = np.random.default_rng(1)
     X = scipy.sparse.random(900, 500, 0.05, format="csr", random_state=rng)
     model = classifier(loss, solver="dual", verbose=1).fit(X, np.arange(900) % 4)

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse
-from conftest import classifier
+from conftest import SOLVERS, classifier
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -365,7 +365,7 @@ def test_without_penalty_inseparable_data_have_an_optimum():
 
 
 @pytest.mark.parametrize("duplicates", [False, True])
-@pytest.mark.parametrize("solver", ["lbfgs", "newton", "dual", "sgd"])
+@pytest.mark.parametrize("solver", [*SOLVERS, "sgd"])
 def test_csr_in_any_order_is_read_and_not_touched(loss, solver, duplicates):
     columns = [2, 0, 2] if duplicates else [2, 0]
     count = len(columns)
@@ -403,7 +403,7 @@ def test_numbers_whose_squares_overflow_are_told(loss, value):
 
 
 @pytest.mark.parametrize("end", [1e-100, 1e100])
-@pytest.mark.parametrize("solver", ["lbfgs", "newton", "dual"])
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_ends_of_their_range_are_finite(loss, solver, end):
     X, y = load_iris(return_X_y=True)
