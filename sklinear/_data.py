@@ -109,7 +109,8 @@ class Data:
         n, d = self.X.shape
         cast = self.mapped or self.X.dtype != self.dtype
         fewest = FEWEST_CAST_ROWS if cast else FEWEST_ROWS
-        step = max(fewest, min(BLOCK_SCORES // self.n_classes, BLOCK_VALUES // d))
+        values = BLOCK_VALUES // 2 if cast else BLOCK_VALUES
+        step = max(fewest, min(BLOCK_SCORES // self.n_classes, values // d))
         # or each block's gradient would cost more than its rows
         return n if self.sparse and d > step else step
 

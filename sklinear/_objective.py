@@ -247,8 +247,10 @@ def pulled_back(X: Any, U: np.ndarray) -> np.ndarray:
 
 def features(X: Any, variables: Variables, fit_intercept: bool) -> np.ndarray:
     """(X - 1 mean') T of some rows and the intercept's ones: d(scores)/d(params)."""
-    Z = variables.apply(X)
-    return np.hstack([Z, np.ones((len(Z), 1), Z.dtype)]) if fit_intercept else Z
+    n, d = X.shape
+    Z = np.ones((n, d + fit_intercept), X.dtype)
+    variables.apply(X, Z[:, :d])
+    return Z
 
 
 def weigh(

@@ -32,17 +32,17 @@ class Variables:
     mean: np.ndarray  # (d,), 0 without an intercept
     factor: np.ndarray
 
-    def apply(self, X: Any) -> np.ndarray:
-        """(X - 1 mean') T of some rows, dense."""
+    def apply(self, X: Any, out: np.ndarray) -> None:
+        """out = (X - 1 mean') T of some rows, dense."""
         factor, mean = self.factor.astype(X.dtype), self.mean.astype(X.dtype)
         if scipy.sparse.issparse(X):
             factor = factor if factor.ndim == 2 else np.diag(factor)
-            return X @ factor - mean @ factor
-        Z = X - mean
-        if factor.ndim == 2:
-            return Z @ factor
-        Z *= factor
-        return Z
+            np.subtract(X @ factor, mean @ factor, out=out)
+        elif factor.ndim == 2:
+            np.matmul(X - mean, factor, out=out)
+        else:
+            np.subtract(X, mean, out=out)
+            out *= factor
 
     @property
     def gram(self) -> np.ndarray:

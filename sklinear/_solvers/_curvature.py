@@ -102,11 +102,11 @@ def hessian(
     rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
     if not len(rows):
         return whole_hessian(objective, scores)
+    some = np.concatenate(scores)[rows]
     sample = objective.replace(
         data=data.sample(rows, data.weights[rows] / chance[rows]),
         loss=objective.loss.rows(rows),
     )
-    some = np.concatenate(scores)[rows]
     parts = [np.asfortranarray(some[block.rows]) for block in sample.data]
     return whole_hessian(sample, parts)
 
@@ -264,12 +264,19 @@ def _sampled_inverse(
     drawn: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
     """(d1, d1), from the second derivatives (n,) in one class's score."""
-    (rows, chance), d1 = drawn, objective.shape[0]
+    return _inverse(objective, ridge, _sampled_block(objective, importance, *drawn))
+
+
+def _sampled_block(
+    objective: Objective, importance: np.ndarray, rows: np.ndarray, chance: np.ndarray
+) -> np.ndarray:
+    """One class's block (d1, d1) of the loss's Hessian, by rows that stand for it."""
+    d1 = objective.shape[0]
     H = np.zeros((d1, d1))
     if len(rows):
         for block in objective.data.sample(rows, importance[rows] / chance):
             _add_products(H, objective.features(block), block.weights)
-    return _inverse(objective, ridge, H)
+    return H
 
 
 def _add_products(H: np.ndarray, Z: np.ndarray, weights: np.ndarray) -> None:
@@ -296,8 +303,9 @@ def inverse_of(H: np.ndarray, ridge: float, dtype: np.dtype) -> np.ndarray:
             break
         on_diagonal *= 1 + 1e-4  # rounding made it indefinite
     inverse, _ = potri(factor, lower=True, overwrite_c=True)
-    lower = np.tril(inverse)
-    return lower + np.tril(lower, -1).T
+    inverse = np.tril(inverse)
+    inverse += np.tril(inverse, -1).T
+    return inverse
 
 
 def _squares(data: Data, diagonal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -61,7 +61,7 @@ ROUGHLY = 0.5  # gap at the larger alpha
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 INNER_BLIND = 0.01  # the same while no lower bound is known
-FIRST_SHARE = 0.25  # of the rows, in the first Hessians of large data
+FIRST_SHARE = 0.2  # of the rows, in the first Hessians of large data
 LARGE = 2**22  # numbers in X from which on first Hessians are rough
 FEWEST_ROWS = 1024  # to centre and scale by
 COPIED = 0.6  # bytes for each value of X, in a sample of its rows
@@ -407,6 +407,7 @@ def _step(
             partial(inverse_of_blocks, objective, diagonal, ridge, preconditioner.rng)
         )
         H = hessian(objective, state.scores, diagonal, share, preconditioner.rng)
+        del diagonal
         enough = None
         if H.objective is not objective:  # its residual is not the next gradient
             enough, settled = ROUGH, 0.0
@@ -414,6 +415,7 @@ def _step(
             H, gradient, precondition, ridge, monitor, preconditioner, enough, settled
         )
         if H.objective is not objective:
+            del H  # a copy of its rows
             change = objective.push(step)
     end = line_search(objective, state, step, change)
     if end is None:

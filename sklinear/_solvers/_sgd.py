@@ -20,7 +20,7 @@ from sklearn.utils.extmath import row_norms
 
 from sklinear._data import Data
 from sklinear._losses import Hinge, Loss
-from sklinear._objective import scores_of
+from sklinear._objective import features, scores_of
 from sklinear._solvers._solution import Options, Progress, Solution, as_they_are
 from sklinear._solvers._span import Span, forward
 from sklinear._variables import LARGEST_SPARSE_FACTOR, choose_variables
@@ -246,7 +246,7 @@ def measure(
     T = variables.factor
     leverages = [
         activity[block.rows]
-        * (np.square(variables.apply(block.X)).sum(axis=1) + intercept)
+        * (np.square(features(block.X, variables, False)).sum(axis=1) + intercept)
         for block in data
     ]
     leverage = np.concatenate(leverages)
