@@ -110,6 +110,11 @@ def test_chances_add_up_to_the_rows_wanted():
         (CrossEntropy(), (60_000, 80), False, 1e-3, "newton"),  # large
         (Hinge(), (60_000, 80), False, 1e-6, "newton"),
         (Hinge(), (60_000, 80), False, 1e-1, "dual"),  # easy
+        (Hinge(), (90_000, 5), False, 1e-1, "newton"),  # but for few features
+        (Hinge(), (100_000, 400), False, 1e-3, "newton"),  # or very many numbers
+        (SquaredHinge(), (60_000, 80), False, 1e-1, "dual"),
+        (SquaredHinge(), (100_000, 400), False, 1e-1, "newton"),
+        (CrossEntropy(), (60_000, 200), True, 1e-3, "newton"),
         (Hinge(), (9_000, 400), True, 1e-3, "dual"),  # wide and sparse
         (Hinge(), (9_000, 400), True, 0.0, "lbfgs"),  # without a penalty no dual
         (Hinge(), (9_000, 400), True, 1e-9, "newton"),  # or features far from scaled
@@ -121,8 +126,9 @@ def test_auto_picks(loss, shape, sparse, alpha, expected, compiled, monkeypatch)
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: object() if compiled else None
     )
-    if not compiled and (expected == "dual" or sparse):
-        expected = "lbfgs" if sparse else "newton"
+    wide = shape[1] == 400 and sparse
+    if not compiled and (expected == "dual" or wide):
+        expected = "lbfgs" if wide else "newton"
     rng = np.random.default_rng(0)
     X = rng.normal(size=shape).astype(np.float32)
     X = scipy.sparse.csr_matrix(X * (X > 1)) if sparse else X

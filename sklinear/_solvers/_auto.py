@@ -13,11 +13,14 @@ WIDE = 256  # features of sparse data beyond which Newton's blocks do not fit
 SAMPLE = 1000  # rows that the mean square is estimated from
 # Dual coordinate ascent needs epochs in proportion to ||x||^2 / (alpha n) beyond these.
 EASY_HINGE, EASY_SQUARE = 2.0, 0.2
+HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual
+EASY_HUGE = 0.5  # there, of the hinge
 HARD = 300.0  # and of features that were not scaled they need too many
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
-SMALL, SMALL_SQUARE, SMALL_WIDE = 2 * 10**6, 2 * 10**7, 2 * 10**5
+SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
 LARGE, TALL = 10**7, 20  # the same and rows a feature, from which Newton pays
-TALLER = 2000  # rows a feature: the same for the hinge, however small
+LARGE_SOFTMAX = 5 * 10**6  # the same for the softmax
+TALLER = 2000  # rows a feature: for the hinge, however small
 MANY, FAIRLY_TALL = 1000, 5  # params of the softmax, dense, and rows a feature: as well
 
 
@@ -34,7 +37,8 @@ def choose(data: Data, loss: Loss, alpha: float) -> str:
     n, d = data.X.shape
     wide = data.sparse and d > WIDE
     size = (data.X.nnz if data.sparse else n * d) * data.n_classes
-    hinge = isinstance(loss, Hinge)
+    hinge, softmax = isinstance(loss, Hinge), isinstance(loss, CrossEntropy)
+    taller = hinge and n > TALLER * d
     compiled = importlib.util.find_spec("numba") is not None
     small = SMALL if hinge else SMALL_SQUARE
     if wide:
@@ -45,15 +49,13 @@ def choose(data: Data, loss: Loss, alpha: float) -> str:
                 return "dual"
             return "newton" if hinge else "lbfgs"
         easy = EASY_HINGE if hinge else EASY_SQUARE
-        if (
-            not isinstance(loss, CrossEntropy)
-            and _mean_square(data) <= easy * alpha * n
-        ):
+        if size > HUGE:
+            easy = EASY_HUGE if hinge else 0.0
+        reachable = not (softmax or taller)
+        if reachable and _mean_square(data) <= easy * alpha * n:
             return "dual"
-    newton = size > LARGE and n > TALL * d
-    if hinge:
-        newton |= n > TALLER * d
-    elif isinstance(loss, CrossEntropy) and not data.sparse:
+    newton = taller or (size > (LARGE_SOFTMAX if softmax else LARGE) and n > TALL * d)
+    if softmax and not data.sparse:
         newton |= d * data.n_classes > MANY and n > FAIRLY_TALL * d
     return "newton" if newton and not wide else "lbfgs"
 
