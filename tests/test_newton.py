@@ -1,6 +1,7 @@
 """Newton on data so large that it samples their rows, and what "auto" picks."""
 
 import importlib.util
+import tracemalloc
 from functools import cache
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import _frame, choose
 from sklinear._solvers._active import active_hessian, active_margins, active_step
+from sklinear._solvers._auto import _mean_square
 from sklinear._solvers._curvature import chances
 from sklinear._solvers._frame import certify
 from sklinear._solvers._newton import _visit, refine
@@ -176,3 +178,19 @@ def test_features_that_tell_nothing_are_proven_to(loss, solver, n):
     eps = np.finfo(float).eps
     assert np.abs(model.coef_).max() <= 10 * eps / model.alpha
     assert model.dual_gap_ <= 1e-12  # rounding: the intercept alone is exact
+
+
+def test_the_mean_square_of_wide_sparse_rows_takes_no_dense_copy():
+    rng = np.random.default_rng(0)
+    X = scipy.sparse.random(1000, 50_000, 1e-3, "csr", np.float32, rng)
+    X.data += 3
+    data = Data(X, np.arange(1000) % 2, np.full(1000, 1e-3), 2)
+    dense = X.toarray().astype(np.float64)
+    expected = np.square(dense - dense.mean(axis=0)).sum(axis=1).mean()
+    del dense
+    tracemalloc.start()
+    found = _mean_square(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, expected, rtol=1e-10)  # sums of squares
+    assert peak < 16 * X.nnz + 32 * X.shape[1]  # a copy of its values, means in float64

@@ -63,7 +63,11 @@ def choose(data: Data, loss: Loss, alpha: float) -> str:
 def _mean_square(data: Data) -> float:
     """Squared distance of the rows from their mean, on average."""
     n = len(data.y)
-    rows = np.arange(0, n, max(1, n // SAMPLE))
-    X = data.X[rows]
-    X = X.toarray() if data.sparse else X.astype(np.float64)
+    X = data.X[:: max(1, n // SAMPLE)]
+    if data.sparse:
+        m, d = X.shape
+        squares = float(np.square(X.data, dtype=np.float64).sum()) / m
+        mean = np.bincount(X.indices, X.data, d) / m
+        return max(squares - float(mean @ mean), 0.0)
+    X = X.astype(np.float64)
     return float(np.square(X - X.mean(axis=0)).sum(axis=1).mean())
