@@ -26,6 +26,7 @@ from sklinear._checks import (
     canonical,
     check_block,
     check_block_weights,
+    check_labels,
     check_read,
     check_sign,
     check_size,
@@ -299,6 +300,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     def _validate_data(self, X: Any, y: Any, reset: bool = True) -> tuple[Any, Any]:
         """X as numbers of a dtype of KEPT, dense, CSR or mapped, and class labels."""
         if is_mapped(X):
+        check_labels(y)
             X, y = validate_data(self, X, y, reset=reset, **UNREAD)
             X = Mapped(X, partial(check_read, name=type(self).__name__))
         else:
