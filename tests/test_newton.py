@@ -170,3 +170,14 @@ def test_features_that_tell_nothing_are_proven_to(loss, solver, n):
     eps = np.finfo(float).eps
     assert np.abs(model.coef_).max() <= 10 * eps / model.alpha
     assert model.dual_gap_ <= 1e-12  # rounding: the intercept alone is exact
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_float32_rows_far_from_0_do_not_stop_conjugate_gradients(seed, solver):
+    # rounding of scores of 1e6 leaves no curvature in the first direction
+    rng = np.random.default_rng(seed)
+    X = np.hstack([rng.normal(size=(100, 100)), np.full((100, 2), [3.0, 1e6])])
+    X, y = scipy.sparse.csr_matrix(X.astype(np.float32)), np.arange(100) % 15
+    weights = 10 ** rng.uniform(-3, 3, 100)
+    model = classifier("squared_hinge", solver=solver, class_weight="balanced")
+    assert model.fit(X, y, weights).dual_gap_ <= 1e-4
