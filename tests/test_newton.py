@@ -162,6 +162,18 @@ def test_steps_of_active_margins_are_those_of_the_hessian(
     np.testing.assert_allclose(step, written, atol=1e-6 * np.abs(written).max())
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of classes as many as rows, too
+def test_the_space_of_margins_has_an_intercept_at_any_scale():
+    # whose curvature is next to nothing there: what is the same for all classes was
+    # bent by 1 / k, beside which nothing was left of it
+    rng = np.random.default_rng(2)
+    X = 1e6 * (rng.normal(size=(30, 200)) + 30 * rng.normal(size=(30, 200)))
+    model = classifier("hinge", solver="newton", alpha=1e-4, max_iter=100)
+    model.fit(X, np.arange(30))
+    assert np.isfinite(model.coef_).all()
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
 @pytest.mark.parametrize("solver", ["newton", "lbfgs"])
 @pytest.mark.parametrize("n", [20, 21, 600])
 def test_features_that_tell_nothing_are_proven_to(loss, solver, n):
