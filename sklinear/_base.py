@@ -26,6 +26,7 @@ from sklinear._checks import (
     canonical,
     check_block,
     check_block_weights,
+    check_labels,
     check_read,
     check_sign,
     check_size,
@@ -175,6 +176,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     solution.value * (1 - solution.gap),
                     solution.value,
                     None if solution.witness is None else solution.witness.point,
+                    rescaled=np.frexp(scale)[0] != 0.5,  # no power of 2
                 ).scaled(scale)
         self.n_iter_ = len(solution.history)
         self.loss_curve_ = [scale_of_objective * value for value in solution.history]
@@ -298,6 +300,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
     def _validate_data(self, X: Any, y: Any, reset: bool = True) -> tuple[Any, Any]:
         """X as numbers of a dtype of KEPT, dense, CSR or mapped, and class labels."""
+        check_labels(y)
         if is_mapped(X):
             X, y = validate_data(self, X, y, reset=reset, **UNREAD)
             X = Mapped(X, partial(check_read, name=type(self).__name__))
@@ -410,6 +413,12 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 f"tol={self.tol:g}"
             )
             remedy = "raise max_iter, tol or alpha"
+            if solution.gap <= self.tol:
+                dtype = self.coef_.dtype
+                state += f", for rounding of coefficients and scores ({dtype})"
+                remedy = "centre or scale X, or raise tol or alpha"
+                if dtype == np.float32:
+                    remedy = "pass X as float64, " + remedy
         warnings.warn(
             f"{type(self).__name__} stopped {solution.message} (max_iter="
             f"{self.max_iter}): {state}; {remedy}.",

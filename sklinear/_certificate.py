@@ -106,7 +106,8 @@ def _distance(X: Any, centre: np.ndarray) -> np.ndarray:
 class _Visit:
     """What one pass over the data tells of W, b and a dual point U."""
 
-    def __init__(self, d: int, k: int, fit_intercept: bool):
+    def __init__(self, d: int, k: int, fit_intercept: bool, rescaled: bool):
+        self.rescaled = rescaled  # whether rounding also changed W and b themselves
         self.primal = self.conjugate = self.inner = 0.0  # sums of w L, w L*, U s
         self.size = 0.0  # sum of |U|
         self.lifted = 0.0  # sum of |U_i| ||x_i||
@@ -123,7 +124,7 @@ class _Visit:
         """Both together."""
         both = copy.copy(self)
         for name, sums in vars(other).items():
-            if sums is not None:
+            if sums is not None and name != "rescaled":
                 setattr(both, name, getattr(self, name) + sums)
         return both
 
@@ -156,8 +157,8 @@ class _Visit:
         """
         loss, y = at.loss, block.y
         assert isinstance(loss, Hinge)
-        off = norms * float(np.linalg.norm(at.W)) + float(np.abs(at.b).max())
-        off *= 16 * EPS
+        size = norms * float(np.linalg.norm(at.W)) + float(np.abs(at.b).max())
+        off = 16 * EPS * size
         near = (loss.margins(scores, y) > -off[:, None]).sum(axis=1) - 1
         rows = np.flatnonzero(near)
         if len(rows) * at.W.size <= LARGEST_EXACT:
@@ -166,6 +167,8 @@ class _Visit:
             change = loss(exact, y[rows])[0] - loss(scores[rows], y[rows])[0]
             self.primal += float(change @ block.weights[rows])
             off *= float(np.finfo(np.longdouble).eps) / EPS
+        if self.rescaled:
+            off += EPS * size
         self.kinks += float((off * near) @ block.weights)
 
     def add_leeway(self, block: Block, leeway: np.ndarray) -> None:
@@ -200,12 +203,14 @@ def certificate(
     dual: float,
     value: float,
     witness: np.ndarray | Point | None = None,
+    rescaled: bool = False,
 ) -> Certificate:
     """What is proven of the optimum, from one pass in float64.
 
     ``dual`` and ``value`` are the solver's bounds of the optimum, made in float64;
     ``witness`` is its dual point, where it has one: weighted score gradients (n, k), or
-    the smoothed loss and params that have them.
+    the smoothed loss and params that have them. ``rescaled`` tells that W and b are
+    not the user's, but those divided by a number and rounded.
     O(n d k) time, half a pass more with an intercept; O(d k + k^2) memory, and up to
     LARGEST_SUMS numbers.
     """
@@ -218,7 +223,7 @@ def certificate(
     if isinstance(loss, SquaredHinge):  # about a move that matters, or 1 % of a margin
         reach = min(1.0, np.sqrt(max(value - dual, 1e-4 * value)))
     at = Point(loss, W, b)
-    visit = data.total(_visited, at, reach, fit_intercept, witness)
+    visit = data.total(_visited, at, reach, fit_intercept, witness, rescaled)
     if fit_intercept:
         visit.pulled -= mean[:, None] * visit.residual
         if visit.rows is not None:
@@ -268,9 +273,10 @@ def _visited(
     reach: float,
     fit_intercept: bool,
     witness: np.ndarray | Point | None,
+    rescaled: bool,
 ) -> _Visit:
     """One pass over a part of the data."""
-    visit = _Visit(len(at.W), data.n_classes, fit_intercept)
+    visit = _Visit(len(at.W), data.n_classes, fit_intercept, rescaled)
     for block, scores, gradient in _gradients(data, at, witness):
         visit.add(block, scores, at, gradient)
         if fit_intercept:

@@ -50,6 +50,21 @@ def canonical(X: Any) -> Any:
     return X
 
 
+def check_labels(y: Any) -> None:
+    """Labels of any kind may not be missing."""
+    labels = np.asarray(y)
+    if labels.dtype == object and labels.ndim and any(map(_is_missing, labels.flat)):
+        raise ValueError("Input y contains NaN.")
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether it stands for no label: None, NaN, pandas' NA and NaT."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # of NA, which is neither
+        return True
+
+
 def check_size(X: Any) -> None:
     """Products of a few values of X must be finite."""
     largest = size(X)

@@ -19,6 +19,7 @@ import scipy.sparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
+from sklinear._checks import check_labels
 from sklinear._data import Data, Sums, Tally, computing_dtype
 from sklinear._dispatch import computed, made, named, persisted
 from sklinear._passes import Passes, Visit
@@ -187,20 +188,11 @@ def _label(
 def labels_of(y: Any) -> np.ndarray:
     """Class labels (n,) of some rows, valid."""
     y = column(y, "y")
-    if y.dtype == object and any(map(_is_missing, y)):
-        raise ValueError("Input y contains NaN.")
+    check_labels(y)
     assert_all_finite(y, input_name="y")
     if len(y):
         check_classification_targets(y)
     return y
-
-
-def _is_missing(label: Any) -> bool:
-    """Whether it stands for no label: None, NaN, pandas' NA and NaT."""
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # of NA, which is neither
-        return True
 
 
 def _masses(rows: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -208,7 +208,7 @@ def test_an_interrupt_ends_a_fit(kernels, monkeypatch):
         epochs.append(None)
         if len(epochs) == 2:
             raise KeyboardInterrupt
-        return np.inf
+        return 1.0  # far from enough
 
     monkeypatch.setattr(_dual.Ascent, "epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -241,6 +241,20 @@ def test_features_far_from_scaled_lead_somewhere(loss):
         model.fit(X, y)
     assert model.solver_ == "dual"
     assert model.loss_curve_[-1] < 0.999 * at_zero
+    assert model.dual_gap_ <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("shift", "dtype"),
+    [(1e2, np.float32), (1e4, np.float32), (1e4, np.float64), (1e6, np.float64)],
+)
+def test_sparse_rows_far_from_0_do_not_blow_up(loss, shift, dtype):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    y = np.arange(100) % 7
+    X = rng.normal(size=(100, 3)) + rng.normal(size=(7, 3))[y] + [shift, 0, 0]
+    X = scipy.sparse.csr_matrix(X.astype(dtype))
+    model = classifier(loss, solver="dual").fit(X, y)
     assert model.dual_gap_ <= 1e-4
 
 

@@ -182,6 +182,45 @@ def test_bad_data_are_refused(model, solver, data, message):
     assert not hasattr(model, "coef_")
 
 
+MISSING = {
+    "None": np.array(["a", "b", None] * 50, dtype=object),
+    "NaN": np.array(["a", "b", np.nan] * 50, dtype=object),
+    "list": ["a", "b", None] * 50,
+}
+
+
+def missing(kind):
+    """Labels one third of which are missing."""
+    if kind in MISSING:
+        return MISSING[kind]
+    pandas = pytest.importorskip("pandas")
+    values = [0, 1, pandas.NA] if kind == "Int64" else ["a", "b", pandas.NA]
+    return pandas.Series(values * 50, dtype=kind)
+
+
+@pytest.mark.parametrize("kind", [*MISSING, "string", "object", "category", "Int64"])
+def test_missing_labels_are_refused(model, kind):
+    labels = missing(kind)
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        model.fit(X, labels)
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        model.partial_fit(X, labels, classes=["a", "b"])
+    assert not hasattr(model, "coef_")
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_rounding_is_named_where_it_keeps_a_fit_from_its_tol(solver):
+    rng = np.random.default_rng(0)
+    y = np.arange(50) % 2
+    near = (2 * y[:, None] - 1) * rng.choice([1.0, -1], (50, 5), p=[0.7, 0.3])
+    model = LinearSVMClassifier(solver=solver, alpha=1e-4)
+    single = (1e6 + near).astype(np.float32)
+    with pytest.warns(ConvergenceWarning, match=r"rounding .*float32.*as float64"):
+        model.fit(single, y)
+    assert model.dual_gap_ > 1e-4
+    assert model.fit(single.astype(np.float64), y).dual_gap_ <= 1e-4
+
+
 def weights(first, others=1.0):
     """Weights of all rows but for the first one."""
     return np.r_[first, np.full(149, others)]

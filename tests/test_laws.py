@@ -26,6 +26,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
+from sklinear._solvers import _dual
+
 few = settings(max_examples=8)  # each of them four fits
 # of random problems a class may hold 1e-6 of all weight; the certificate makes up for
 # the rounding of the intercept's gradient in proportion to the inverse of that
@@ -310,6 +312,22 @@ def test_delta_scales_the_hinge_at_alpha_times_delta(
     settings = {"fit_intercept": fit_intercept}
     model = fit("hinge", solver, PROBLEMS[name], delta=delta, alpha=alpha, **settings)
     other = fitted("hinge", solver, name, **settings)
+    W, b = full_params(other)
+    assert_optimal(model, PROBLEMS[name], other, delta * W, delta * b)
+
+
+@pytest.mark.parametrize("delta", [0.01, 30.0])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if name != "wine"])
+def test_delta_is_the_margin_of_what_ascent_alone_finds(loss, name, delta, monkeypatch):
+    # where Newton steps mend it, as they do where features are far from scaled like
+    # those of wine, the blocks of the ascent could have any margin
+    pytest.importorskip("numba")
+    monkeypatch.setattr(_dual, "is_cheap", lambda objective: False)
+    alpha = TIGHT["alpha"] / delta if loss == "hinge" else TIGHT["alpha"]
+    settings = {"alpha": alpha, "delta": delta, "tol": 1e-3, "max_iter": 3000}
+    model = fit(loss, "dual", PROBLEMS[name], **settings)
+    other = fitted(loss, "newton", name)
     W, b = full_params(other)
     assert_optimal(model, PROBLEMS[name], other, delta * W, delta * b)
 

@@ -170,6 +170,18 @@ def test_steps_of_active_margins_are_those_of_the_hessian(
     np.testing.assert_allclose(step, written, atol=1e-6 * np.abs(written).max())
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of classes as many as rows, too
+def test_the_space_of_margins_has_an_intercept_at_any_scale():
+    # whose curvature is next to nothing there: what is the same for all classes was
+    # bent by 1 / k, beside which nothing was left of it
+    rng = np.random.default_rng(2)
+    X = 1e6 * (rng.normal(size=(30, 200)) + 30 * rng.normal(size=(30, 200)))
+    model = classifier("hinge", solver="newton", alpha=1e-4, max_iter=100)
+    model.fit(X, np.arange(30))
+    assert np.isfinite(model.coef_).all()
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
 @pytest.mark.parametrize("solver", ["newton", "lbfgs"])
 @pytest.mark.parametrize("n", [20, 21, 600])
 def test_features_that_tell_nothing_are_proven_to(loss, solver, n):
@@ -194,3 +206,14 @@ def test_the_mean_square_of_wide_sparse_rows_takes_no_dense_copy():
     tracemalloc.stop()
     np.testing.assert_allclose(found, expected, rtol=1e-10)  # sums of squares
     assert peak < 16 * X.nnz + 32 * X.shape[1]  # a copy of its values, means in float64
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_float32_rows_far_from_0_do_not_stop_conjugate_gradients(seed, solver):
+    # rounding of scores of 1e6 leaves no curvature in the first direction
+    rng = np.random.default_rng(seed)
+    X = np.hstack([rng.normal(size=(100, 100)), np.full((100, 2), [3.0, 1e6])])
+    X, y = scipy.sparse.csr_matrix(X.astype(np.float32)), np.arange(100) % 15
+    weights = 10 ** rng.uniform(-3, 3, 100)
+    model = classifier("squared_hinge", solver=solver, class_weight="balanced")
+    assert model.fit(X, y, weights).dual_gap_ <= 1e-4

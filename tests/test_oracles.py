@@ -8,6 +8,7 @@ from __future__ import annotations
 import clarabel
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.sparse
 from conftest import (
     LOSSES,
@@ -19,6 +20,7 @@ from conftest import (
     objective,
 )
 from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC, LinearSVC
 
@@ -128,6 +130,35 @@ def test_optimum_is_the_oracles_at_any_margin(loss, solver, delta):
         model.fit(*PROBLEMS[name])
         W, b = optimum(loss, PROBLEMS[name], TIGHT["alpha"], delta=delta)
         assert_same(model, PROBLEMS[name], W, b)
+
+
+def linear_program(X, y, fit_intercept):
+    """The least mean hinge loss: min mean_i sum_j x_ij, x >= 0, x_ij >= margin_ij."""
+    n, k = len(y), y.max() + 1
+    Z = np.hstack([X, np.ones((n, 1))]) if fit_intercept else X
+    row, other = np.nonzero(np.arange(k) != y[:, None])
+    sign = np.eye(k)[other] - np.eye(k)[y[row]]
+    margins = np.einsum("mk,mp->mkp", sign, Z[row]).reshape(len(row), -1)
+    slacks = len(row)
+    return scipy.optimize.linprog(
+        np.repeat([0, 1 / n], [margins.shape[1], slacks]),
+        A_ub=np.hstack([margins, -np.eye(slacks)]),
+        b_ub=-np.ones(slacks),
+        bounds=[(None, None)] * margins.shape[1] + [(0, None)] * slacks,
+    ).fun
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("name", ["iris", "blobs", "two"])
+def test_the_hinge_without_a_penalty_solves_a_linear_program(
+    solver, name, fit_intercept
+):
+    X, y, _ = PROBLEMS[name]
+    model = classifier("hinge", solver=solver, alpha=0, fit_intercept=fit_intercept)
+    with pytest.warns(ConvergenceWarning, match="alpha=0"):  # nothing is proven
+        model.fit(X, y)
+    best = linear_program(X, y, fit_intercept)
+    assert model.loss_curve_[-1] == pytest.approx(best, rel=1e-8)  # linprog's tolerance
 
 
 def test_class_weights_are_the_peers(solver):

@@ -125,3 +125,26 @@ def test_losses_near_0_and_far_from_it_are_relatively_exact(dtype):
         np.testing.assert_allclose(
             -gradient[:, y], (-np.expm1(-exact)).astype(float), **close
         )
+
+
+@hidden
+@pytest.mark.parametrize("delta", [0.3, 1.0, 69.0])
+def test_margins_other_than_1_are_as_exact(solver, delta):
+    # the fit is made for a margin of 1 and scaled, which rounds once more
+    rng = np.random.default_rng(178)
+    y = np.arange(6) % 2
+    X, weights = rng.normal(size=(6, 30)) * 1e-6, 10 ** rng.uniform(-3, 3, 6)
+    settings = {"alpha": 1e-2, "delta": delta, "tol": 1e-12, "solver": solver}
+    model = classifier("hinge", **settings).fit(X, y, weights)
+    Z, c = signed(X, y), weights.astype(EXTENDED) / weights.astype(EXTENDED).sum()
+    w, b = model.coef_[0].astype(EXTENDED), EXTENDED(model.intercept_[0])
+
+    def objective(w, b):
+        margins = Z @ w + b * np.where(y, 1, -1)
+        losses = np.maximum(0, EXTENDED(delta) - margins)
+        return c @ losses + EXTENDED(model.alpha) / 2 * (w @ w)
+
+    factors = [1 + s * EXTENDED(10.0) ** e for s in (1, -1) for e in range(-17, -9)]
+    least = min(objective(w, b * factor) for factor in factors)
+    P = objective(w, b)
+    assert P - least <= model.dual_gap_ * P

@@ -137,9 +137,13 @@ def active_step(
     if objective.fit_intercept:
         solved = scipy.linalg.cho_solve(factor, np.column_stack([target, pairs]))
         border = pairs.T @ solved
-        S = border[:, 1:] + 1 / k  # a constant added to all scores is free
+        S = border[:, 1:]
+        S += np.trace(S) / k**2  # a constant added to all scores is free
         S.flat[:: k + 1] += ridge
-        intercept = np.linalg.solve(S, -state.at.residual - border[:, 0])
+        try:
+            intercept = np.linalg.solve(S, -state.at.residual - border[:, 0])
+        except np.linalg.LinAlgError:  # as above
+            return None
         intercept -= intercept.mean()
         multipliers = solved[:, 0] + solved[:, 1:] @ intercept
     else:

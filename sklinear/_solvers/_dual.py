@@ -26,6 +26,8 @@ BALANCE = 0.3  # of the objective, what all of a balancing point costs, typicall
 WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
 LEFT = 0.3  # of the mean gap: what others leave out has less
 LOST = 100  # epochs after which the ascent should be better than its start
+OFF_CENTRE = 100.0  # squared distance of the mean from 0, in units of the rows' from
+# it, beyond which float32 scores are too inexact for steps as long as the spread allows
 RETRY = 0.5  # of a gap at which a proof has failed
 REACH = 0.1  # of a move that settles the intercept, in units of a score
 ROWS = 2**12  # of a part of the dual variables that are moved
@@ -74,11 +76,25 @@ def dual(
     if alpha > 0 and not monitor.done:
         ascent = Ascent(kernels, data, objective.replace(variables=variables), start)
         epochs = EPOCHS if polish else options.max_iter
-        lost = descend(ascent, objective, monitor, options.rng, epochs)
-        polish |= lost
+        if descend(ascent, objective, monitor, options.rng, epochs) and not polish:
+            objective, polish = _rescaled(objective, monitor), True
     if polish and not monitor.spent:
         finish(objective, monitor)
     return concluded(objective, monitor, "epochs")
+
+
+def _rescaled(objective: Objective, monitor: Monitor) -> Objective:
+    """The objective, and the monitor's points, in well-scaled variables."""
+    data, loss = objective.data, objective.loss
+    variables = choose_variables(
+        data, objective.alpha, loss.curvature, objective.fit_intercept
+    )
+    scaled = objective.replace(variables=variables)
+    assert monitor.params is not None
+    monitor.params = scaled.join(*objective.split(monitor.params))
+    if monitor.guessed is not None:
+        monitor.guessed = scaled.join(*objective.split(monitor.guessed))
+    return scaled
 
 
 def import_kernels() -> Any:
@@ -115,6 +131,8 @@ def descend(
         if whole:
             due = epoch + WHOLE + epoch // (4 * WHOLE)
         gap = ascent.epoch(rng, whole)
+        if not np.isfinite(gap):  # steps too long for what rounding leaves of the rows
+            return True
         ascent.tighten(monitor.tol)
         near = gap <= enough
         if whole and (near or last):
@@ -160,6 +178,9 @@ class Ascent:
             indices = X.indices.astype(np.int32, copy=False)
             csr = X.data, indices, X.indptr.astype(np.int64, copy=False)
             squares, shifts = kernels.norms(*csr, self.mean)
+            off_centre = float((self.mean**2).sum())
+            if off_centre > OFF_CENTRE * float(data.weights @ squares):
+                csr = X.data.astype(np.float64, copy=False), *csr[1:]
         else:
             for block in data:
                 centred = np.subtract(block.X, self.mean, dtype=np.float64)
@@ -179,7 +200,7 @@ class Ascent:
             squares,
             shifts,
         )
-        V = np.zeros((d, k), X.dtype if data.sparse else np.float64)
+        V = np.zeros((d, k), csr[0].dtype)
         self.state = kernels.State(np.zeros((n, k)), V, *np.zeros((3, k)))
         self.gaps, self.primal = np.zeros(n), np.inf
         self._start(*start)

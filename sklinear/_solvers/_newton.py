@@ -61,6 +61,8 @@ ROUGHLY = 0.5  # gap at the larger alpha
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 INNER_BLIND = 0.01  # the same while no lower bound is known
+INNER_UNBOUNDED = 1e-6  # without a penalty, where there never is one: multipliers of
+# points solved less well lead to points above the optimum
 FIRST_SHARE = 0.2  # of the rows, in the first Hessians of large data
 LARGE = 2**22  # numbers in X from which on first Hessians are rough
 FEWEST_ROWS = 1024  # to centre and scale by
@@ -262,6 +264,7 @@ def _descend(
         if known and (idle > 3 or (idle and monitor.gap <= ROUNDING)):
             return True, objective  # rounding has the last word
         inner = INNER if state.dual > 0 else INNER_BLIND
+        inner = inner if bounded else INNER_UNBOUNDED
         if hinge and off <= inner * gap:
             slow = gap > nearest / 2 and state.at.primal > least / 2
             nearest, least = min(gap, nearest), min(state.at.primal, least)

@@ -87,6 +87,7 @@ def cg_step(
         Hp += ridge * p
         curvature = float(np.vdot(p, Hp))
         if not curvature > 0:
+            change = change or [np.zeros_like(s) for s in pushed]
             break
         a = rz / curvature
         step += a * p
