@@ -61,8 +61,7 @@ ROUGHLY = 0.5  # gap at the larger alpha
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 INNER_BLIND = 0.01  # the same while no lower bound is known
-INNER_UNBOUNDED = 1e-6  # without a penalty, where there never is one: multipliers of
-# points solved less well lead to points above the optimum
+INNER_UNBOUNDED = 1e-6  # without a penalty: less would lead above the optimum
 FIRST_SHARE = 0.2  # of the rows, in the first Hessians of large data
 LARGE = 2**22  # numbers in X from which on first Hessians are rough
 FEWEST_ROWS = 1024  # to centre and scale by
@@ -256,7 +255,8 @@ def _descend(
         off = _distance(objective, state)
         if off > max(4 * promise, 0.2) * before:
             share *= 2  # the sample was too small for the step it promised
-        lower = not bounded and state.at.value < lowest
+        lower = state.at.value < lowest - (ROUNDING * state.at.value if bounded else 0)
+        lower &= exact or not bounded  # there what is left is no gap that matters
         idle = idle + 1 if off >= closest / 2 and not lower else 0
         closest, lowest = min(off, closest), min(state.at.value, lowest)
         floor = objective.data.dtype.itemsize < 8 and monitor.gap < 1e-3
