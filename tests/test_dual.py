@@ -269,3 +269,23 @@ def test_epochs_are_told_as_they_pass(loss, capsys):
     assert {type(value) for value in model.loss_curve_} == {float}
     passes = [float(line.split(" passes")[0].split()[-1]) for line in lines]
     assert (np.diff(passes) > 0).all()
+
+
+def test_the_objective_is_seen_rarely_where_nobody_listens(monkeypatch):
+    pytest.importorskip("numba")
+    seen, own = [], _dual.Ascent.evaluated
+    monkeypatch.setattr(
+        _dual.Ascent, "evaluated", lambda self: seen.append(own(self)) or seen[-1]
+    )
+    rng = np.random.default_rng(0)
+    X = scipy.sparse.random(400, 600, 0.05, "csr", rng=rng)
+    y = rng.integers(4, size=400)
+    model = classifier("hinge", solver="dual", alpha=1e-6, tol=1e-9, max_iter=100)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert len(seen) <= 8  # epochs 0, 1, 2, 4 ... 64, nearly
+    assert len(set(model.loss_curve_)) > 3
+    silent = len(seen)
+    with pytest.warns(ConvergenceWarning):
+        model.set_params(verbose=1).fit(X, y)
+    assert len(seen) - silent > silent

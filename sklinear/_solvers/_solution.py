@@ -29,7 +29,7 @@ class Reporter:
     """Is told of every iteration, and may ask for an end. This one does neither."""
 
     stopped = False
-    listens = True  # whether it need be told at all
+    listens = False  # whether it need be told at all
 
     def __call__(self, progress: Progress) -> None:
         """One iteration is over."""
