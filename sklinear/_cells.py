@@ -345,11 +345,13 @@ class _Scorer:
             if weights is None
             else {"sample_weight": _safe_indexing(weights, fold.train)},
         }
-        fitted = {
-            name: value
-            for name, value in vars(model).items()
-            if name.endswith("_") and not name.startswith("_")
-        }
+        fitted = None
+        if caller.refit is not False:  # or it could not predict
+            fitted = {
+                name: value
+                for name, value in vars(model).items()
+                if name.endswith("_") and not name.startswith("_")
+            }
         context.call_on_fit_task_begin(**task)
         context.call_on_fit_task_end(**task, reconstruction_attributes=fitted)
 

@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklinear import SoftmaxClassifier
+from sklinear import LinearSVMClassifierCV, SoftmaxClassifier
 from sklinear._data import Data
 
 HAS_CALLBACKS = importlib.util.find_spec("sklearn.callback") is not None
@@ -310,3 +310,20 @@ def test_integers_are_scored_as_the_user_gave_them(loss):
     model = classifier(loss, alpha=1.0).set_callbacks(recorder)
     model.fit(*Problem(X, IRIS.y))
     assert recorder.models[-1].coef_.dtype == np.float64
+
+
+@needs_callbacks
+@pytest.mark.filterwarnings("ignore:.*found the best mean test score at")
+@pytest.mark.parametrize("refit", [True, False])
+def test_the_scoring_monitor_takes_searches_as_grid_search_lets_it(refit):
+    from sklearn.callback import ScoringMonitor
+
+    monitor = ScoringMonitor(scoring="accuracy")
+    search = LinearSVMClassifierCV(alphas=[1e-2, 1.0], cv=3, refit=refit)
+    search.set_callbacks(monitor).fit(IRIS.X, IRIS.y)
+    if not refit:  # nothing that could predict, so nothing to score
+        with pytest.raises(ValueError, match="No logs"):
+            monitor.get_logs()
+        return
+    rows = monitor.get_logs().data
+    assert sum("accuracy" in row for row in rows) >= 2 * 2 * 3  # losses, alphas, folds
