@@ -106,8 +106,7 @@ def _distance(X: Any, centre: np.ndarray) -> np.ndarray:
 class _Visit:
     """What one pass over the data tells of W, b and a dual point U."""
 
-    def __init__(self, d: int, k: int, fit_intercept: bool, rescaled: bool):
-        self.rescaled = rescaled  # whether rounding also changed W and b themselves
+    def __init__(self, d: int, k: int, fit_intercept: bool):
         self.primal = self.conjugate = self.inner = 0.0  # sums of w L, w L*, U s
         self.size = 0.0  # sum of |U|
         self.lifted = 0.0  # sum of |U_i| ||x_i||
@@ -124,12 +123,17 @@ class _Visit:
         """Both together."""
         both = copy.copy(self)
         for name, sums in vars(other).items():
-            if sums is not None and name != "rescaled":
+            if sums is not None:
                 setattr(both, name, getattr(self, name) + sums)
         return both
 
     def add(
-        self, block: Block, scores: np.ndarray, at: Point, gradient: np.ndarray
+        self,
+        block: Block,
+        scores: np.ndarray,
+        at: Point,
+        gradient: np.ndarray,
+        rescaled: bool,
     ) -> None:
         """One block's share; its dual point is made of ``gradient`` (m, k)."""
         loss = at.loss
@@ -146,14 +150,20 @@ class _Visit:
         self.lifted += float(sizes @ np.sqrt(squares))
         self.squares += float(squares @ block.weights)
         if isinstance(loss, Hinge):
-            self._add_kinks(block, scores, at, np.sqrt(squares))
+            self._add_kinks(block, scores, at, np.sqrt(squares), rescaled)
 
     def _add_kinks(
-        self, block: Block, scores: np.ndarray, at: Point, norms: np.ndarray
+        self,
+        block: Block,
+        scores: np.ndarray,
+        at: Point,
+        norms: np.ndarray,
+        rescaled: bool,
     ) -> None:
         """What rounding hides of the hinge: its slope is 1 where U may be nearly 0.
 
-        Rows that count are scored once more, more exactly, where they are few.
+        Rows that count are scored once more, more exactly, where they are few; what
+        rounding did to W and b themselves, if they are ``rescaled``, stays.
         """
         loss, y = at.loss, block.y
         assert isinstance(loss, Hinge)
@@ -167,7 +177,7 @@ class _Visit:
             change = loss(exact, y[rows])[0] - loss(scores[rows], y[rows])[0]
             self.primal += float(change @ block.weights[rows])
             off *= float(np.finfo(np.longdouble).eps) / EPS
-        if self.rescaled:
+        if rescaled:
             off += EPS * size
         self.kinks += float((off * near) @ block.weights)
 
@@ -276,9 +286,9 @@ def _visited(
     rescaled: bool,
 ) -> _Visit:
     """One pass over a part of the data."""
-    visit = _Visit(len(at.W), data.n_classes, fit_intercept, rescaled)
+    visit = _Visit(len(at.W), data.n_classes, fit_intercept)
     for block, scores, gradient in _gradients(data, at, witness):
-        visit.add(block, scores, at, gradient)
+        visit.add(block, scores, at, gradient, rescaled)
         if fit_intercept:
             visit.add_leeway(block, at.loss.leeway(gradient, block.y, reach))
     return visit
