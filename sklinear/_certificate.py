@@ -58,8 +58,8 @@ from sklearn.utils.extmath import row_norms
 from sklinear._data import Block, Data
 from sklinear._duality import balanced
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
-from sklinear._objective import Objective, Point, scores_of, visits
-from sklinear._variables import Variables, first_moments
+from sklinear._objective import Objective, Point, pulled_back, scores_of, visits
+from sklinear._variables import Variables
 
 EPS = float(np.finfo(np.float64).eps)
 LARGEST_SUMS = 2**20  # numbers in the sums of rows by pairs of classes
@@ -144,7 +144,7 @@ class _Visit:
         self.inner += float(np.vdot(U, scores))
         sizes = np.abs(U).sum(axis=1)
         self.size += float(sizes.sum())
-        self.pulled += block.X.T @ U
+        self.pulled += pulled_back(block.X, U)
         self.residual += U.sum(axis=0)
         squares = row_norms(block.X, squared=True)
         self.lifted += float(sizes @ np.sqrt(squares))
@@ -226,7 +226,9 @@ def certificate(
     """
     data, W = data.astype(np.float64), np.ascontiguousarray(W)
     d, k = W.shape
-    mean = data.total(first_moments)[1] if fit_intercept else np.zeros(d)
+    mean = np.zeros(d)
+    if fit_intercept:
+        mean += np.asarray(data.class_sums.sum(axis=1)).ravel()
     if alpha == 0:
         return Certificate(np.inf, mean, np.full((k, k), np.inf), 1.0)
     reach = 1.0

@@ -202,11 +202,21 @@ class Data:
             )
         return self.X.excerpt
 
-    def sample(self, rows: np.ndarray, weights: np.ndarray) -> Data:
-        """A copy of some rows, with other weights."""
+    def sample(
+        self, rows: np.ndarray, weights: np.ndarray, single: bool = False
+    ) -> Data:
+        """A copy of some rows, with other weights; in float32, computed in it, too, if
+        ``single``."""
         y, k = self.y[rows], self.n_classes
         self.tally.add(len(rows))
-        return Data(self.X[rows], y, weights, k, self.dtype, self.tally)
+        if not single or self.sparse or self.X.dtype == np.float32:
+            dtype = np.float32 if single else self.dtype
+            return Data(self.X[rows], y, weights, k, dtype, self.tally)
+        X = np.empty((len(rows), self.X.shape[1]), np.float32)
+        for cut in range(0, len(rows), self._step):  # no copy as it is at once
+            part = slice(cut, cut + self._step)
+            X[part] = self.X[rows[part]]
+        return Data(X, y, weights, k, np.float32, self.tally)
 
     def astype(self, dtype: Any) -> Data:
         """The same data, with products computed in another precision."""
@@ -226,7 +236,7 @@ def _class_sums(data: Data) -> np.ndarray:
     for block in data:
         shares = np.zeros((len(block.y), data.n_classes), order="F")
         shares[np.arange(len(block.y)), block.y] = block.weights
-        sums += block.X.T @ shares
+        sums += block.X.T @ shares if data.sparse else (shares.T @ block.X).T
     return sums
 
 

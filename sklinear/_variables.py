@@ -101,7 +101,7 @@ def choose_variables(
     d = data.shape[1]
     mean = np.zeros(d)
     if fit_intercept:
-        total, sums = data.total(first_moments, curvature)
+        total, sums = data.total(_first_moments, curvature)
         mean = sums / total
     diagonal |= d > (LARGEST_SPARSE_FACTOR if data.sparse else LARGEST_FACTOR)
     bound = data.total(_second_moments, curvature, mean, diagonal)
@@ -117,8 +117,8 @@ def choose_variables(
     return Variables(mean, scale[:, None] * T)
 
 
-def first_moments(
-    data: Data, curvature: float | np.ndarray = 1.0
+def _first_moments(
+    data: Data, curvature: float | np.ndarray
 ) -> tuple[float, np.ndarray]:
     """Sum of the weights times curvature (n,), and of the rows so weighted, (d,)."""
     each = np.broadcast_to(curvature, data.weights.shape)

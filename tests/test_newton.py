@@ -18,7 +18,7 @@ from sklinear._objective import Objective
 from sklinear._solvers import _frame, choose
 from sklinear._solvers._active import active_hessian, active_margins, active_step
 from sklinear._solvers._auto import _mean_square
-from sklinear._solvers._curvature import chances
+from sklinear._solvers._curvature import chances, diagonals, hessian, whole_hessian
 from sklinear._solvers._frame import certify
 from sklinear._solvers._newton import _visit, refine
 from sklinear._solvers._solution import Monitor
@@ -136,6 +136,37 @@ def test_auto_picks(loss, shape, sparse, alpha, expected, compiled, monkeypatch)
     X = scipy.sparse.csr_matrix(X * (X > 1)) if sparse else X
     data = Data(X, rng.integers(3, size=shape[0]), np.full(shape[0], 1 / shape[0]), 3)
     assert choose(data, loss, alpha) == expected
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize(
+    ("scale", "shift", "single"),
+    [(1, 0, True), (1e6, 0, True), (1e-6, 0, True), (1, 1e4, False), (1e30, 0, False)],
+)
+def test_sampled_products_are_in_float32_where_that_is_exact_enough(
+    dtype, scale, shift, single
+):
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 50, (20_000, 60)), np.arange(20_000) % 3
+    X = X.astype(dtype) if dtype == np.uint8 else (scale * X + shift).astype(dtype)
+    data = Data(X, y, np.full(len(y), 1 / len(y)), 3)
+    variables = choose_variables(data, 1e-3, 0.15, True, diagonal=True)
+    at = Objective(data, CrossEntropy(), 1e-3, True, variables)
+    scores = at.push(rng.normal(size=at.shape) / 10)
+    args = at, scores, diagonals(at, scores), 0.2, np.random.RandomState(0)
+    sampled, whole = hessian(*args), whole_hessian(at, scores)
+    n = sampled.objective.data.shape[0]
+    exact = dtype == np.float32 or single or dtype == np.uint8
+    most = 1.1 / (4 if exact else 8)  # bytes copied for each value of X
+    assert 0.9 * min(0.2, most) < n / len(y) < 1.1 * min(0.2, most)
+    assert sampled.objective.data.dtype == (np.float32 if exact else np.float64)
+    direction = rng.normal(size=at.shape)
+    direction -= direction.mean(axis=1)[:, None]
+    product, expected = sampled(direction)[0], whole(direction)[0]
+    # a sample of 2750 rows or more of a sum of 20000; float32 far from 0 is the user's
+    far = dtype == np.float32 and not single
+    off = np.linalg.norm(product - expected) / np.linalg.norm(expected)
+    assert off < (1.0 if far else 0.2)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])

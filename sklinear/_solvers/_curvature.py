@@ -35,6 +35,9 @@ FEWEST_ROWS = 2048  # behind a block
 USUAL = 10  # steps of conjugate gradients, where none were taken yet
 ROWS_A_BLOCK = 3  # rows behind a block, in multiples of its size
 LARGE = 2**20  # numbers in X from which on rows are sampled
+OFF_CENTRE = 100.0  # of the mean, in units of the spread, up to which float32 will do
+LARGEST_LOG = 20.0  # of the spread itself
+COPIED = 1.1  # bytes for each value of X, in the rows behind a product
 FLOOR = 1e-7  # added to a block, relative to its mean curvature: rounding
 
 
@@ -95,20 +98,33 @@ def hessian(
     values = data.X.nnz if data.sparse else data.X.shape[0] * data.X.shape[1]
     if values < LARGE:
         return whole_hessian(objective, scores)
-    chance = chances(diagonal.sum(axis=1), share * len(data.y))
-    copied = chance.mean() * values * data.dtype.itemsize
-    if chance.mean() > 0.5 or copied > 1.1 * values:  # a byte for each value of X
-        return whole_hessian(objective, scores)
+    single = data.dtype == np.float32 or is_moderate(objective)
+    importance, n = diagonal.sum(axis=1), len(data.y)
+    chance, most = chances(importance, share * n), COPIED / (4 if single else 8)
+    if chance.mean() > min(0.5, most):
+        if share > 0.5:
+            return whole_hessian(objective, scores)
+        chance = chances(importance, most * n)
     rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
     if not len(rows):
         return whole_hessian(objective, scores)
     some = np.concatenate(scores)[rows]
-    sample = objective.replace(
-        data=data.sample(rows, data.weights[rows] / chance[rows]),
-        loss=objective.loss.rows(rows),
-    )
+    few = data.sample(rows, data.weights[rows] / chance[rows], single)
+    some = some.astype(few.dtype, copy=False)
+    sample = objective.replace(data=few, loss=objective.loss.rows(rows))
     parts = [np.asfortranarray(some[block.rows]) for block in sample.data]
     return whole_hessian(sample, parts)
+
+
+def is_moderate(objective: Objective) -> bool:
+    """Whether the rows are so near to 0, and of such a size, that float32 will do for a
+    rough product."""
+    mean, factor = objective.variables.mean, objective.variables.factor
+    if factor.ndim == 2 or objective.data.sparse or not factor.any():
+        return False
+    factors = np.abs(np.log(factor[factor > 0]))
+    near = float(np.abs(mean * factor).max()) <= OFF_CENTRE
+    return near and float(factors.max()) <= LARGEST_LOG
 
 
 def chances(importance: np.ndarray, count: float) -> np.ndarray:

@@ -253,7 +253,8 @@ def _descend(
                 return True, objective
         gap = max(state.at.primal - state.dual, 0.0)
         off = _distance(objective, state)
-        if off > max(4 * promise, 0.2) * before:
+        # the first step, from another problem's end, has its curvature against it
+        if steps > 1 and off > max(4 * promise, 0.2) * before:
             share *= 2  # the sample was too small for the step it promised
         lower = state.at.value < lowest - (ROUNDING * state.at.value if bounded else 0)
         lower &= exact or not bounded  # there what is left is no gap that matters
