@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse
 from conftest import Problem, classifier, full_params, objective
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 
 from sklinear._data import Data
 from sklinear._duality import dual_value, relative_gap
@@ -248,6 +248,14 @@ def test_float32_rows_far_from_0_do_not_stop_conjugate_gradients(seed, solver):
     weights = 10 ** rng.uniform(-3, 3, 100)
     model = classifier("squared_hinge", solver=solver, class_weight="balanced")
     assert model.fit(X, y, weights).dual_gap_ <= 1e-4
+
+
+def test_a_weak_penalty_is_approached_from_stronger_ones_without_delay():
+    # fifteen steps that led nowhere at each of them made it 100
+    X, y = load_digits(return_X_y=True)
+    model = classifier("squared_hinge", solver="lbfgs", alpha=1e-6).fit(X, y)
+    assert model.n_iter_ < 80
+    assert model.dual_gap_ <= 1e-6
 
 
 @pytest.mark.parametrize("alpha", [1e-4, 1e-2, 1.0])

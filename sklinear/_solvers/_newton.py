@@ -57,6 +57,7 @@ LARGEST_ACTIVE = 4096  # params up to which active margins may be written out
 SKINNY = 1.5  # times as long an operation takes in a product with few columns
 LAST_RESORT = 5e9  # operations of a dense step when half of the iterations are gone
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
+EARLY = 6  # of these, where nothing is known yet and they have led nowhere
 ROUGHLY = 0.5  # gap at the larger alpha
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
@@ -243,7 +244,7 @@ def _descend(
     bounded, lowest = objective.alpha > 0, np.inf
     stalls = idle = steps = 0
     smallest = False
-    before, promise = np.inf, 0.0
+    before, first, promise = np.inf, np.inf, 0.0
     while True:
         if _suffices(objective, state, monitor, exact) or monitor.spent:
             return True, objective
@@ -280,7 +281,10 @@ def _descend(
             if _suffices(objective, state, monitor, exact):
                 return True, objective
         fast = off <= before / 4
-        if steps >= patience and not fast and monitor.gap > 1e-8:
+        first = off if steps == 0 else first
+        lost = steps >= EARLY and off > first / 2 and monitor.gap > ROUGHLY
+        lost |= steps >= patience and monitor.gap > 1e-8
+        if lost and patience < np.inf and not fast:
             return False, objective
         before = off
         following, promise = _step(objective, state, monitor, preconditioner, share)
