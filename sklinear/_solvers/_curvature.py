@@ -32,6 +32,7 @@ LARGEST_STREAMED = 2**20  # the same where they are summed up over machines
 LARGEST_BLOCK, LARGEST_SPARSE_BLOCK = 1024, 512  # rows of one
 LARGE_BLOCK = 256  # rows of one from which on several threads pay
 FEWEST_ROWS = 2048  # behind a block
+ALIKE = 0.5  # of the largest second derivative, above which one block does for all
 USUAL = 10  # steps of conjugate gradients, where none were taken yet
 ROWS_A_BLOCK = 3  # rows behind a block, in multiples of its size
 LARGE = 2**20  # numbers in X from which on rows are sampled
@@ -203,8 +204,7 @@ def inverse_of_blocks(
     if k * d1 * d1 > LARGEST_BLOCKS:
         diagonal = np.broadcast_to(diagonal.mean(axis=1, keepdims=True), diagonal.shape)
     columns = diagonal.T
-    alike = float(np.ptp(diagonal, axis=1).max()) <= 1e-6 * float(diagonal.max())
-    if alike:
+    if float(diagonal.min()) >= ALIKE * float(diagonal.max()):
         columns = columns[:1]
     each = ordered if d1 >= LARGE_BLOCK else map
     drawn = (_drawn(objective, column, rng) for column in columns)
@@ -314,13 +314,14 @@ def inverse_of(H: np.ndarray, ridge: float, dtype: np.dtype) -> np.ndarray:
     on_diagonal += ridge + FLOOR * on_diagonal.mean()
     potrf, potri = get_lapack_funcs(("potrf", "potri"), dtype=dtype)
     while True:
-        factor, failed = potrf(H.astype(dtype), lower=True, overwrite_a=True)
+        # its transpose lies in memory as LAPACK wants it
+        factor, failed = potrf(H.astype(dtype).T, lower=True, overwrite_a=True)
         if not failed:
             break
         on_diagonal *= 1 + 1e-4  # rounding made it indefinite
-    inverse, _ = potri(factor, lower=True, overwrite_c=True)
-    inverse = np.tril(inverse)
-    inverse += np.tril(inverse, -1).T
+    half, _ = potri(factor, lower=True, overwrite_c=True)  # 0 above the diagonal
+    inverse = half + half.T
+    np.einsum("ii->i", inverse)[:] /= 2
     return inverse
 
 

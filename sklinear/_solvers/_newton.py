@@ -178,7 +178,7 @@ def _on_samples(
             chosen = np.sort(order[:count])
             weights = data.weights[chosen]
             sample = data.sample(chosen, weights / weights.sum())
-            alpha = objective.alpha * (n / count) ** 1.5
+            alpha = objective.alpha * np.sqrt(n / count)
             some = objective.replace(data=sample, alpha=alpha)
             draft = monitor.detour(DRAFT)
             _descend(some, params, draft, False, PATIENCE, preconditioner, 1.0)
