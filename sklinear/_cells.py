@@ -346,7 +346,7 @@ class _Scorer:
             else {"sample_weight": _safe_indexing(weights, fold.train)},
         }
         fitted = None
-        if caller.refit is not False:  # or it could not predict
+        if caller.refit:  # or it could not predict
             fitted = {
                 name: value
                 for name, value in vars(model).items()

@@ -445,6 +445,7 @@ SEVERAL = {
     "dict": ({"a": "accuracy", "b": make_scorer(accuracy_score)}, "b"),
     "callable": (both, "wrong"),
     "no refit": (["accuracy", "f1_macro"], False),
+    "nor by numpy": (["accuracy", "f1_macro"], np.False_),
     "own rule": (["accuracy", "f1_macro"], lambda table: 1),
 }
 
@@ -520,8 +521,9 @@ def test_one_std_takes_the_strongest_penalty_within_one_standard_error(kind):
     assert found.alpha_ > table["params"][best]["alpha"]  # or it would show nothing
 
 
-def test_without_a_refit_there_is_a_choice_but_no_model(kind):
-    found = search_of(kind, refit=False).fit(*IRIS[:2])
+@pytest.mark.parametrize("no", [False, np.False_])
+def test_without_a_refit_there_is_a_choice_but_no_model(kind, no):
+    found = search_of(kind, refit=no).fit(*IRIS[:2])
     assert found.best_params_
     assert found.best_score_ > 0 or kind == "softmax"
     names = ["predict", "decision_function", "score", "certify"]
