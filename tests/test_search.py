@@ -650,6 +650,40 @@ def test_the_automatic_grid_follows_the_features_scale_and_no_weights(kind):
     )
 
 
+@pytest.mark.filterwarnings("error:.*est penalty of its grid")
+def test_the_automatic_grid_of_raw_features_ends_where_it_does_for_scaled_ones(kind):
+    X, y = PROBLEMS["wine"][:2]  # columns from 0.1 to 1680, and it can be interpolated
+    scaled = StandardScaler().fit_transform(X)
+    found = SEARCHES[kind](cv=3).fit(X, y)
+    other = SEARCHES[kind](cv=3).fit(scaled, y)
+    weak = [
+        PLAIN[kind](alpha=search.alphas_[-1]).fit(rows, y)
+        for search, rows in ((found, X), (other, scaled))
+    ]
+    assert weak[0].score(X, y) == weak[1].score(scaled, y) == 1
+    assert max(model.loss_curve_[-1] for model in weak) < 1e-3
+    assert found.alphas_[-1] < 1e-10 * found.alphas_[0]
+
+
+def test_the_automatic_grid_of_sparse_rows_is_that_of_dense_ones(kind):
+    X, y = PROBLEMS["sparse"][:2]
+    sparse, dense = (
+        SEARCHES[kind](alphas=5, cv=2, refit=False).fit(rows, y)
+        for rows in (X, X.toarray())
+    )
+    np.testing.assert_array_equal(sparse.alphas_, dense.alphas_)
+
+
+def test_features_of_little_say_do_not_stretch_the_automatic_grid():
+    X, y = IRIS[:2]
+    noise = 1e-6 * np.random.default_rng(0).normal(size=(150, 1))
+    grids = [
+        SoftmaxClassifierCV(alphas=2, cv=2, refit=False).fit(rows, y).alphas_
+        for rows in (X, np.hstack([X, noise, np.full((150, 1), 0.1)]))
+    ]
+    np.testing.assert_allclose(*grids, rtol=0.05)
+
+
 def test_the_automatic_grid_stretches_with_the_margins():
     X, y = IRIS[:2]
     one = LinearSVMClassifierCV(alphas=3, losses=["hinge"], refit=False).fit(X, y)
