@@ -85,7 +85,10 @@ def _variances(data: Data, mean: np.ndarray) -> np.ndarray:
 
 def positive(name: str, values: Any) -> list[Any]:
     """The values of a grid: numbers > 0 in RANGE, at least one."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray([*values])
+    except ValueError:  # sequences of different lengths
+        array = np.array(None)
     right = array.ndim == 1 and len(array) and array.dtype.kind in "iuf"
     low, high = RANGE
     if not (right and (array >= low).all() and (array <= high).all()):

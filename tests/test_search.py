@@ -578,6 +578,7 @@ BAD = {
     "inf": ("svm", {"alphas": [np.inf]}, "alphas must be .*finite.*inf"),
     "strings": ("softmax", {"alphas": ["0.1"]}, "alphas must be .*numbers"),
     "a table": ("softmax", {"alphas": [[0.1]]}, "alphas must be"),
+    "a ragged one": ("softmax", {"alphas": [[0.1], [1, 2]]}, "alphas must be"),
     "a string": ("softmax", {"alphas": "many"}, "'alphas' parameter"),
     "a float": ("softmax", {"alphas": 0.1}, "'alphas' parameter"),
     "none of them": ("softmax", {"alphas": 0}, "'alphas' parameter"),
@@ -611,6 +612,8 @@ def test_rows_are_as_asked_however_the_grid_is_written(kind):
     peer = peer_of(kind, grid, tol=TIGHT).fit(*IRIS[:2])
     assert_same_search(found, peer, CLOSE if kind == "softmax" else 0.0)
     np.testing.assert_array_equal(found.alphas_, alphas)
+    objects = search_of(kind, {**grid, "alpha": alphas.astype(object)}, tol=TIGHT)
+    assert_same_search(objects.fit(*IRIS[:2]), found)
     whole = search_of(kind, {**GRIDS[kind], "alpha": [1, 10]}).fit(*IRIS[:2])
     assert whole.cv_results_["param_alpha"].dtype == np.array([1, 10]).dtype
 
