@@ -591,6 +591,7 @@ BAD = {
     "refit": ("svm", {"refit": "best"}, "refit must be .*got 'best'"),
     "scoring": ("svm", {"scoring": "speed"}, "'scoring' parameter"),
     "cv": ("svm", {"cv": "ten"}, "'cv' parameter"),
+    "no folds": ("svm", {"cv": []}, "cv must .* at least one fold"),
     "n_jobs": ("svm", {"n_jobs": 1.5}, "'n_jobs' parameter"),
     "solver": ("svm", {"solver": "magic"}, "'solver' parameter"),
     "tol": ("softmax", {"tol": 0.0}, "'tol' parameter"),
