@@ -835,6 +835,19 @@ def test_a_small_search_starts_no_processes(kind, backend, monkeypatch):
     assert (len(tasks) == 1) == (backend == "loky")
 
 
+@pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])
+def test_what_a_fold_holds_out_is_looked_up_once(kind, scoring, monkeypatch):
+    asked = []
+
+    def noted(*args, check=sklinear._cells._check_method_params):
+        asked.append(args)
+        return check(*args)
+
+    monkeypatch.setattr(sklinear._cells, "_check_method_params", noted)
+    search_of(kind, scoring=scoring).fit(*IRIS[:2])
+    assert len(asked) == 3
+
+
 @pytest.mark.parametrize("jobs", [1, 2, 3, 8])
 @pytest.mark.parametrize("n_folds", [1, 2, 5])
 def test_tasks_are_every_problem_on_every_fold_once(jobs, n_folds):
