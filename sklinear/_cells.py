@@ -304,7 +304,10 @@ class _Scorer:
             labels = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
             right = (labels == held_out.labels) & held_out.known
             return float(np.average(right, weights=held_out.weights))
-        proba = probabilities(scores)[np.arange(len(scores)), held_out.labels]
+        each = probabilities(scores)
+        if scores.ndim == 1:  # a scorer sees the second class's alone
+            each[:, 0] = 1 - each[:, 1]
+        proba = each[np.arange(len(scores)), held_out.labels]
         eps = np.finfo(proba.dtype).eps
         logs = np.log(np.clip(proba, eps, 1 - eps))
         return float(np.average(logs, weights=held_out.weights))

@@ -174,6 +174,21 @@ def test_the_short_cut_to_a_score_gives_the_scorers_own_number(kind, weighted):
         )
 
 
+def test_the_short_cut_rounds_probabilities_of_two_classes_as_the_scorer_does():
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(40, 1)), 2, axis=1) * [1e3, 1]
+    y = X[:, 0] > 0
+    X[::8] *= -1  # rows on the wrong side by 1e-16, 1e-12, ...
+    splits = [(np.flatnonzero(np.arange(40) % 8), np.arange(40))]
+    grid = {"alphas": np.logspace(-1, -9, 17), "cv": splits}
+    quick = SoftmaxClassifierCV(**grid, scoring="neg_log_loss").fit(X, y)
+    long = SoftmaxClassifierCV(**grid, scoring={"a": "neg_log_loss"}, refit="a")
+    np.testing.assert_array_equal(
+        quick.cv_results_["mean_test_score"],
+        long.fit(X, y).cv_results_["mean_test_a"],
+    )
+
+
 def test_a_margin_scales_the_scores_that_a_scorer_sees():
     def widest(model, X, y):
         return np.abs(model.decision_function(X)).max() / model.delta
