@@ -15,6 +15,7 @@ FAINT = (
 )
 SPAN = 1e-7  # weakest alpha of the strongest, where all features have one spread
 SMALL = 0.1  # part of what features tell that those of less spread may hold
+CHANCE = 4.0  # times what a feature tells by chance, on average, that does not count
 ROUNDING = 1e-14  # of a feature's mean: a smaller spread is none
 
 
@@ -47,7 +48,8 @@ def alpha_ends(data: Data, loss: Loss) -> tuple[float, float]:
     To a feature of spread s the penalty is as strong as 1 / s^2 times it to one of
     spread 1. The weak end is SPAN times the alpha that would be the strong end if all
     features had one spread: of their own, the least but for those whose squared
-    correlations with the gradient add up to SMALL of all.
+    correlations with the gradient, beyond those of chance, add up to SMALL of all.
+    Of fewer rows than features, which are interpolated anyway, it is SPAN of the other.
     """
     masses = data.class_masses
     k = len(masses)
@@ -65,11 +67,16 @@ def alpha_ends(data: Data, loss: Loss) -> tuple[float, float]:
         off -= centre
         total += (block.weights @ np.square(off)).reshape(2, k).sum(axis=1)
     strong, of_one = np.sqrt(total) / (2 * FAINT)
-    shares = np.square(G).sum(axis=1) * inverse
+    squares = np.bincount(data.y, np.square(data.weights), k)
+    chance = float(squares @ np.square(of_class).sum(axis=1))
+    shares = np.maximum(np.square(G).sum(axis=1) * inverse - CHANCE * chance, 0)
     order = np.argsort(square)
-    reached = np.cumsum(shares[order]) >= SMALL * shares.sum()
-    least = float(square[order][reached][0])
-    return float(strong), SPAN * min(float(strong), float(of_one) * least)
+    reached = np.cumsum(shares[order]) > SMALL * shares.sum()
+    if reached.any() and np.count_nonzero(data.weights) > len(mean):
+        weak = min(strong, of_one * float(square[order][reached][0]))
+    else:
+        weak = strong
+    return float(strong), SPAN * float(weak)
 
 
 def _variances(data: Data, mean: np.ndarray) -> np.ndarray:

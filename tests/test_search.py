@@ -693,6 +693,14 @@ def test_the_automatic_grid_of_sparse_rows_is_that_of_dense_ones(kind):
     np.testing.assert_array_equal(sparse.alphas_, dense.alphas_)
 
 
+def test_the_automatic_grid_of_wide_rows_needs_no_stretching():
+    X, y = PROBLEMS["wide"][:2]  # of more features than rows
+    X = X * np.logspace(0, -6, X.shape[1])
+    found = SoftmaxClassifierCV(alphas=2, cv=2).fit(X, y)
+    assert found.alphas_[-1] == pytest.approx(1e-7 * found.alphas_[0], rel=0.01)
+    assert SoftmaxClassifier(alpha=found.alphas_[-1]).fit(X, y).score(X, y) == 1
+
+
 def test_features_of_little_say_do_not_stretch_the_automatic_grid():
     X, y = IRIS[:2]
     noise = 1e-6 * np.random.default_rng(0).normal(size=(150, 1))
