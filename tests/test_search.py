@@ -460,7 +460,6 @@ SEVERAL = {
     "dict": ({"a": "accuracy", "b": make_scorer(accuracy_score)}, "b"),
     "callable": (both, "wrong"),
     "no refit": (["accuracy", "f1_macro"], False),
-    "nor by numpy": (["accuracy", "f1_macro"], np.False_),
     "own rule": (["accuracy", "f1_macro"], lambda table: 1),
 }
 
@@ -549,6 +548,8 @@ def test_without_a_refit_there_is_a_choice_but_no_model(kind, no):
             getattr(found, name)(IRIS.X)
     assert not hasattr(found, "coef_")
     assert not hasattr(found, "best_estimator_")
+    several = search_of(kind, refit=no, scoring=["accuracy", "f1_macro"])
+    assert not hasattr(several.fit(*IRIS[:2]), "best_index_")
 
 
 def test_the_refit_is_a_plain_fit_with_the_best_parameters(kind):
