@@ -13,7 +13,10 @@ from sklinear._losses import Loss
 FAINT = (
     0.1  # root mean square by which scores differ from the priors' at the strong end
 )
-SPAN = 1e-7  # weakest alpha of the strongest
+SPAN = 1e-7  # weakest alpha of the strongest, where all features have one spread
+SMALL = 0.1  # part of what features tell that those of less spread may hold
+CHANCE = 4.0  # times what a feature tells by chance, on average, that does not count
+ROUNDING = 1e-14  # of a feature's mean: a smaller spread is none
 
 
 def automatic_alphas(
@@ -23,8 +26,9 @@ def automatic_alphas(
 
     ``problems`` are the losses with delta = 1 and what multiplies the user's alpha.
     """
-    strongest = max(strong_alpha(data, loss) / factor for loss, factor in problems)
-    weakest = min(strong_alpha(data, loss) / factor for loss, factor in problems) * SPAN
+    ends_of = {loss: alpha_ends(data, loss) for loss in {loss for loss, _ in problems}}
+    strongest = max(ends_of[loss][0] / factor for loss, factor in problems)
+    weakest = min(ends_of[loss][1] / factor for loss, factor in problems)
     if not strongest > 0:  # features that tell nothing: any alpha gives the priors
         strongest, weakest = 1.0, SPAN
     ends = np.log10([strongest, max(weakest, strongest * 1e-100)])
@@ -33,13 +37,19 @@ def automatic_alphas(
     return [float(f"{alpha:.3g}") for alpha in grid]
 
 
-def strong_alpha(data: Data, loss: Loss) -> float:
-    """The alpha at which the scores differ from the priors' by FAINT.
+def alpha_ends(data: Data, loss: Loss) -> tuple[float, float]:
+    """The alpha at which the scores differ from the priors' by FAINT, and a weak one.
 
     At W = 0 and the priors' intercept the loss has a gradient G (d, k). A strong
     penalty leaves W = -G / (2 alpha), to first order, so that the scores are off by
     -(X - mean) G / (2 alpha); their root mean square, over samples and summed over
     classes, is set to FAINT, in units of the margin or of nats.
+
+    To a feature of spread s the penalty is as strong as 1 / s^2 times it to one of
+    spread 1. The weak end is SPAN times the alpha that would be the strong end if all
+    features had one spread: of their own, the least but for those whose squared
+    correlations with the gradient, beyond those of chance, add up to SMALL of all.
+    Of fewer rows than features, which are interpolated anyway, it is SPAN of the other.
     """
     masses = data.class_masses
     k = len(masses)
@@ -47,17 +57,45 @@ def strong_alpha(data: Data, loss: Loss) -> float:
     _, of_class = loss(scores, np.arange(k))  # (k, k), a row a class
     mean = np.asarray(data.class_sums.sum(axis=1)).ravel()
     G = data.of_classes(mean, of_class)
-    centre, total = mean @ G, 0.0
+    square = _variances(data, mean)
+    told = square > (ROUNDING * np.abs(mean)) ** 2
+    inverse = np.divide(1, square, out=np.zeros_like(square), where=told)
+    both = np.hstack([G, G * inverse[:, None]])
+    centre, total = mean @ both, np.zeros(2)
     for block in data.astype(np.float64):
-        off = block.X @ G
+        off = block.X @ both
         off -= centre
-        total += float(block.weights @ np.square(off).sum(axis=1))
-    return float(np.sqrt(total)) / (2 * FAINT)
+        total += (block.weights @ np.square(off)).reshape(2, k).sum(axis=1)
+    strong, of_one = np.sqrt(total) / (2 * FAINT)
+    squares = np.bincount(data.y, np.square(data.weights), k)
+    chance = float(squares @ np.square(of_class).sum(axis=1))
+    shares = np.maximum(np.square(G).sum(axis=1) * inverse - CHANCE * chance, 0)
+    order = np.argsort(square)
+    reached = np.cumsum(shares[order]) > SMALL * shares.sum()
+    if reached.any() and np.count_nonzero(data.weights) > len(mean):
+        weak = min(strong, of_one * float(square[order][reached][0]))
+    else:
+        weak = strong
+    return float(strong), SPAN * float(weak)
+
+
+def _variances(data: Data, mean: np.ndarray) -> np.ndarray:
+    """Weighted mean squares (d,) of the features about their means."""
+    total = np.zeros(len(mean))
+    for block in data.astype(np.float64):
+        if data.sparse:
+            total += block.X.power(2).T @ block.weights
+        else:
+            total += block.weights @ np.square(block.X - mean)
+    return np.maximum(total - mean**2, 0) if data.sparse else total
 
 
 def positive(name: str, values: Any) -> list[Any]:
     """The values of a grid: numbers > 0 in RANGE, at least one."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray([*values])
+    except ValueError:  # sequences of different lengths
+        array = np.array(None)
     right = array.ndim == 1 and len(array) and array.dtype.kind in "iuf"
     low, high = RANGE
     if not (right and (array >= low).all() and (array <= high).all()):

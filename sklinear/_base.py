@@ -38,6 +38,7 @@ from sklinear._losses import Loss
 from sklinear._mapped import Mapped, is_mapped
 from sklinear._predictor import UNREAD, LinearPredictor, rows_of
 from sklinear._solvers import SOLVERS, Options, Reporter, Solution, choose
+from sklinear._solvers._intercept import centred
 from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
 
@@ -163,6 +164,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 (start[0] / scale, start[1] / scale),
                 self._options(listener.listen(data, scale_of_objective, fitted)),
             )
+            solution = centred(data, loss, self.fit_intercept, solution)
             self.__dict__.update(fitted(solution.coef, solution.intercept))
             if not np.isnan(solution.gap):
                 W, b = self._full_params(classes, n_features)  # as rounded to dtype

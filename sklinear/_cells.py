@@ -200,6 +200,26 @@ def _solutions(search: Search, task: Task) -> Iterator[tuple[Problem, Fold, Solu
         yield problems[problem], task.folds[fold], solution
 
 
+class _HeldOut:
+    """What is known of a fold's held-out rows, but for their features."""
+
+    def __init__(self, search: Search, group: Group, fold: Fold):
+        self.rows = test = fold.test
+        self.params = _check_method_params(search.X, search.score_params, test)
+        self.y = _safe_indexing(search.y, test)
+        self.labels = group.labels[test]
+        self.known = group.known[test]
+        weights = self.params.get("sample_weight")
+        self.weights = None if weights is None else np.asarray(weights)
+        self.easy = (  # to score by what the scorer's name says
+            search.quick is not None
+            and set(self.params) <= {"sample_weight"}
+            and len(test) > 0
+            and (weights is None or np.sum(weights) > 0)
+            and (search.quick == "accuracy" or self.known.all())
+        )
+
+
 class _Scorer:
     """Scores the cells of a group."""
 
@@ -207,6 +227,7 @@ class _Scorer:
         self.search, self.group = search, group
         self.dtype = computing_dtype(search.X.dtype)
         self.fold: Fold | None = None
+        self.seen: dict[int, _HeldOut] = {}  # by fold: folds may take turns
 
     def score(
         self,
@@ -220,7 +241,7 @@ class _Scorer:
         self._enter(fold)
         quick = None
         start = time.perf_counter()
-        if self.easy:
+        if self.held_out.easy:
             quick = self._quick_score(solution)
         shared = (time.perf_counter() - start) / len(problem.cells)
         found = []
@@ -254,24 +275,13 @@ class _Scorer:
         """Take the fold's rows, unless they are at hand."""
         if self.fold is fold:
             return
-        search, group, test = self.search, self.group, fold.test
-        self.fold, self.test = fold, test
-        self.params = _check_method_params(search.X, search.score_params, test)
-        self.y = _safe_indexing(search.y, test)
-        self.labels = group.labels[test]
-        self.known = group.known[test]
-        weights = self.params.get("sample_weight")
-        self.weights = None if weights is None else np.asarray(weights)
-        self.easy = (
-            search.quick is not None
-            and set(self.params) <= {"sample_weight"}
-            and len(test) > 0
-            and (weights is None or np.sum(weights) > 0)
-            and (search.quick == "accuracy" or self.known.all())
-        )
-        if not self.easy:
+        search, self.fold = self.search, fold
+        if fold.index not in self.seen:
+            self.seen[fold.index] = _HeldOut(search, self.group, fold)
+        self.held_out = self.seen[fold.index]
+        if not self.held_out.easy:
             self.X = _safe_indexing(
-                search.X if search.given is None else search.given, test
+                search.X if search.given is None else search.given, fold.test
             )
 
     def _quick_score(self, solution: Solution) -> float:
@@ -284,25 +294,31 @@ class _Scorer:
         model = copy.copy(self.search.template)
         model.coef_, model.intercept_ = coef, intercept
         model.classes_ = self.group.classes
+        held_out = self.held_out
         parts = [
-            model._decide(self.search.X[self.test[cut : cut + ROWS_AT_A_TIME]])
-            for cut in range(0, len(self.test), ROWS_AT_A_TIME)
+            model._decide(self.search.X[held_out.rows[cut : cut + ROWS_AT_A_TIME]])
+            for cut in range(0, len(held_out.rows), ROWS_AT_A_TIME)
         ]
         scores = np.concatenate(parts)
         if self.search.quick == "accuracy":
             labels = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
-            right = (labels == self.labels) & self.known
-            return float(np.average(right, weights=self.weights))
-        proba = probabilities(scores)[np.arange(len(scores)), self.labels]
+            right = (labels == held_out.labels) & held_out.known
+            return float(np.average(right, weights=held_out.weights))
+        each = probabilities(scores)
+        if scores.ndim == 1:  # a scorer sees the second class's alone
+            each[:, 0] = 1 - each[:, 1]
+        proba = each[np.arange(len(scores)), held_out.labels]
         eps = np.finfo(proba.dtype).eps
         logs = np.log(np.clip(proba, eps, 1 - eps))
-        return float(np.average(logs, weights=self.weights))
+        return float(np.average(logs, weights=held_out.weights))
 
     def _scores(self, model: LinearClassifier) -> tuple[Any, list[str]]:
         """What the scorer says, nan where it fails, and the errors."""
         search, names = self.search, self.search.multimetric
         try:
-            scores = search.scorer(model, self.X, self.y, **self.params)
+            scores = search.scorer(
+                model, self.X, self.held_out.y, **self.held_out.params
+            )
         except UnsetMetadataPassedError:
             raise
         except Exception:
@@ -346,7 +362,7 @@ class _Scorer:
             else {"sample_weight": _safe_indexing(weights, fold.train)},
         }
         fitted = None
-        if caller.refit is not False:  # or it could not predict
+        if caller.refit:  # or it could not predict
             fitted = {
                 name: value
                 for name, value in vars(model).items()

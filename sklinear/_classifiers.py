@@ -84,7 +84,9 @@ class LinearSVMClassifier(LinearClassifier):
         Weights, one row a class (rows add up to 0), or one row for two classes: the
         second's less the first's.
     intercept_ : ndarray of shape (n_classes,) or (1,)
-        Intercepts, which add up to 0; likewise.
+        Intercepts, which add up to 0; likewise. Where several are optimal, as for the
+        hinge under a strong penalty, those of an exact fit (``dual_gap_`` <= 1e-10, as
+        small data have it) are in their middle.
     classes_ : ndarray of shape (n_classes,)
         Labels, sorted.
     n_features_in_ : int

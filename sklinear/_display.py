@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from sklinear._tuning import LinearClassifierCV
+
 
 class ValidationPathDisplay:
     """Mean score of a search against alpha, with the band of its folds.
@@ -88,12 +90,19 @@ class ValidationPathDisplay:
 
         Raises
         ------
+        TypeError
+            If the estimator is no such search.
         ValueError
             If the metric is none of the search's.
         ImportError
             If matplotlib is not installed.
         """
         _pyplot()  # before any work
+        if not isinstance(estimator, LinearClassifierCV):
+            raise TypeError(
+                "estimator must be a LinearSVMClassifierCV or SoftmaxClassifierCV, got "
+                f"{estimator!r}."
+            )
         check_is_fitted(estimator, "cv_results_")
         results = estimator.cv_results_
         start = "mean_test_"

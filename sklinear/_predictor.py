@@ -229,7 +229,7 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
 
 def refitted(model: Any) -> bool:
     """Whether an estimator predicts, which a search without a refit does not."""
-    if getattr(model, "refit", True) is False:
+    if not getattr(model, "refit", True):
         raise AttributeError(
             f"This {type(model).__name__} has refit=False, so there is no model to "
             "predict or score with; best_params_ tells which to fit."

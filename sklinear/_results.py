@@ -191,10 +191,12 @@ def failed_folds(
     name: str, failures: Sequence[str], n_splits: int, found: Sequence[Evaluation]
 ) -> list[Warning]:
     """One warning for all folds that could not be fitted, an error if none could."""
+    if not n_splits:
+        raise ValueError(f"cv must give {name} at least one fold, got none.")
     if not found:
         raise ValueError(
             f"All the {n_splits} folds of {name} failed to fit. Details of the "
-            f"first:\n{failures[0] if failures else 'there is none'}"
+            f"first:\n{failures[0]}"
         )
     if not failures:
         return []

@@ -41,7 +41,7 @@ def check_refit(search: Any, names: Iterable[str]) -> Any:
     """The one of several metrics that chooses."""
     refit = search.refit
     named = isinstance(refit, str) and refit in names
-    if not (named or refit is False or callable(refit)):
+    if refit and not (named or callable(refit)):
         raise ValueError(
             "For multi-metric scoring, the parameter refit must be set to a scorer "
             f"key, one of {list(names)}, or a callable, to choose the cell to refit, "

@@ -30,10 +30,11 @@ class LinearSVMClassifierCV(LinearClassifierCV):
         an automatic grid, which falls evenly in the logarithm: from the alpha at which
         the scores are 0.1 margins (root mean square, summed over classes) off those
         that the class priors alone give, derived from the gradient at W = 0, to 1e-7
-        times it, where most data are interpolated, or as good as unpenalised. It
-        reaches as far as any loss and delta of the grid needs. The grid does not depend
-        on the scale of the weights, follows a common scale of the features, and has
-        three digits.
+        times it, where most data are interpolated, or as good as unpenalised; less
+        where features, fewer than rows, are of different scales: as far as those of
+        small scale need. It reaches as far as any loss and delta of the grid needs. The
+        grid does not depend on the scale of the weights, follows a common scale of the
+        features, and has three digits.
     deltas : array-like of float, default=(1.0,)
         Margins to try, > 0. More than one does little: see
         :class:`LinearSVMClassifier`.
@@ -210,9 +211,10 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
         an automatic grid, which falls evenly in the logarithm: from the alpha at which
         the scores are 0.1 (root mean square, summed over classes) off those that the
         class priors alone give, derived from the gradient at W = 0, to 1e-7 times
-        it, where most data are interpolated, or as good as unpenalised. The grid does
-        not depend on the scale of the weights, follows a common scale of the features,
-        and has three digits.
+        it, where most data are interpolated, or as good as unpenalised; less where
+        features, fewer than rows, are of different scales: as far as those of small
+        scale need. The grid does not depend on the scale of the weights, follows a
+        common scale of the features, and has three digits.
     cv : int, cross-validation generator or iterable, default=None
         The folds, as everywhere in scikit-learn; None is 5, stratified, or fewer where
         no class has 5 rows. A splitter that needs ``groups`` gets them from

@@ -223,7 +223,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         self.cv_results_, odd = table(cells, found, len(splits))
         self.alphas_ = np.array(alphas, dtype=float)
         notes += odd + self._choose(metric, cells)
-        if self.refit is not False:
+        if self.refit:
             model = self._plain(**self.best_params_)
             with subtask(root, told, "refit-with-best-params", below=model):
                 self._refit(model, given, given_y, sample_weight)
@@ -267,7 +267,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
         if not hasattr(self, "_init_callback_context"):
             return None, told
-        root = self._init_callback_context(max_subtasks=1 + (self.refit is not False))
+        root = self._init_callback_context(max_subtasks=1 + bool(self.refit))
         return root.call_on_fit_task_begin(**told), told
 
     # The grid ---------------------------------------------------------------------
@@ -319,7 +319,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
     def _choose(self, metric: Any, cells: list[Cell]) -> list[Warning]:
         """The best cell, unless nothing says which of several metrics counts."""
-        if self.refit is False and self.multimetric_:
+        if not self.refit and self.multimetric_:
             return []
         results = self.cv_results_
         index = self.best_index_ = best_index(self.refit, metric, results, cells)

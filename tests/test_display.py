@@ -9,7 +9,12 @@ import pytest
 from conftest import PROBLEMS
 from sklearn.exceptions import NotFittedError
 
-from sklinear import LinearSVMClassifierCV, SoftmaxClassifierCV, ValidationPathDisplay
+from sklinear import (
+    LinearSVMClassifierCV,
+    SoftmaxClassifier,
+    SoftmaxClassifierCV,
+    ValidationPathDisplay,
+)
 
 X, y, _ = PROBLEMS["iris"]
 ALPHAS = [1e-3, 1e-2, 1e-1, 1.0]
@@ -91,6 +96,11 @@ def test_without_a_choice_none_is_marked(pyplot):
     display = ValidationPathDisplay.from_estimator(search)
     assert display.choice_ is None
     assert display.ax_.get_ylabel() == "accuracy"
+
+
+def test_only_a_search_is_drawn(pyplot):
+    with pytest.raises(TypeError, match="must be a LinearSVMClassifierCV or"):
+        ValidationPathDisplay.from_estimator(SoftmaxClassifier().fit(X, y))
 
 
 def test_a_search_must_be_fitted_and_matplotlib_be_there(pyplot, monkeypatch):

@@ -174,6 +174,21 @@ def test_the_short_cut_to_a_score_gives_the_scorers_own_number(kind, weighted):
         )
 
 
+def test_the_short_cut_rounds_probabilities_of_two_classes_as_the_scorer_does():
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(40, 1)), 2, axis=1) * [1e3, 1]
+    y = X[:, 0] > 0
+    X[::8] *= -1  # rows on the wrong side by 1e-16, 1e-12, ...
+    splits = [(np.flatnonzero(np.arange(40) % 8), np.arange(40))]
+    grid = {"alphas": np.logspace(-1, -9, 17), "cv": splits}
+    quick = SoftmaxClassifierCV(**grid, scoring="neg_log_loss").fit(X, y)
+    long = SoftmaxClassifierCV(**grid, scoring={"a": "neg_log_loss"}, refit="a")
+    np.testing.assert_array_equal(
+        quick.cv_results_["mean_test_score"],
+        long.fit(X, y).cv_results_["mean_test_a"],
+    )
+
+
 def test_a_margin_scales_the_scores_that_a_scorer_sees():
     def widest(model, X, y):
         return np.abs(model.decision_function(X)).max() / model.delta
@@ -520,8 +535,9 @@ def test_one_std_takes_the_strongest_penalty_within_one_standard_error(kind):
     assert found.alpha_ > table["params"][best]["alpha"]  # or it would show nothing
 
 
-def test_without_a_refit_there_is_a_choice_but_no_model(kind):
-    found = search_of(kind, refit=False).fit(*IRIS[:2])
+@pytest.mark.parametrize("no", [False, np.False_])
+def test_without_a_refit_there_is_a_choice_but_no_model(kind, no):
+    found = search_of(kind, refit=no).fit(*IRIS[:2])
     assert found.best_params_
     assert found.best_score_ > 0 or kind == "softmax"
     names = ["predict", "decision_function", "score", "certify"]
@@ -532,6 +548,8 @@ def test_without_a_refit_there_is_a_choice_but_no_model(kind):
             getattr(found, name)(IRIS.X)
     assert not hasattr(found, "coef_")
     assert not hasattr(found, "best_estimator_")
+    several = search_of(kind, refit=no, scoring=["accuracy", "f1_macro"])
+    assert not hasattr(several.fit(*IRIS[:2]), "best_index_")
 
 
 def test_the_refit_is_a_plain_fit_with_the_best_parameters(kind):
@@ -576,6 +594,7 @@ BAD = {
     "inf": ("svm", {"alphas": [np.inf]}, "alphas must be .*finite.*inf"),
     "strings": ("softmax", {"alphas": ["0.1"]}, "alphas must be .*numbers"),
     "a table": ("softmax", {"alphas": [[0.1]]}, "alphas must be"),
+    "a ragged one": ("softmax", {"alphas": [[0.1], [1, 2]]}, "alphas must be"),
     "a string": ("softmax", {"alphas": "many"}, "'alphas' parameter"),
     "a float": ("softmax", {"alphas": 0.1}, "'alphas' parameter"),
     "none of them": ("softmax", {"alphas": 0}, "'alphas' parameter"),
@@ -588,6 +607,7 @@ BAD = {
     "refit": ("svm", {"refit": "best"}, "refit must be .*got 'best'"),
     "scoring": ("svm", {"scoring": "speed"}, "'scoring' parameter"),
     "cv": ("svm", {"cv": "ten"}, "'cv' parameter"),
+    "no folds": ("svm", {"cv": []}, "cv must .* at least one fold"),
     "n_jobs": ("svm", {"n_jobs": 1.5}, "'n_jobs' parameter"),
     "solver": ("svm", {"solver": "magic"}, "'solver' parameter"),
     "tol": ("softmax", {"tol": 0.0}, "'tol' parameter"),
@@ -609,6 +629,8 @@ def test_rows_are_as_asked_however_the_grid_is_written(kind):
     peer = peer_of(kind, grid, tol=TIGHT).fit(*IRIS[:2])
     assert_same_search(found, peer, CLOSE if kind == "softmax" else 0.0)
     np.testing.assert_array_equal(found.alphas_, alphas)
+    objects = search_of(kind, {**grid, "alpha": alphas.astype(object)}, tol=TIGHT)
+    assert_same_search(objects.fit(*IRIS[:2]), found)
     whole = search_of(kind, {**GRIDS[kind], "alpha": [1, 10]}).fit(*IRIS[:2])
     assert whole.cv_results_["param_alpha"].dtype == np.array([1, 10]).dtype
 
@@ -646,6 +668,48 @@ def test_the_automatic_grid_follows_the_features_scale_and_no_weights(kind):
         found.cv_results_["mean_test_score"],
         atol=1e-2,  # of the one score that a row more or less is
     )
+
+
+@pytest.mark.filterwarnings("error:.*est penalty of its grid")
+def test_the_automatic_grid_of_raw_features_ends_where_it_does_for_scaled_ones(kind):
+    X, y = PROBLEMS["wine"][:2]  # columns from 0.1 to 1680, and it can be interpolated
+    scaled = StandardScaler().fit_transform(X)
+    found = SEARCHES[kind](cv=3).fit(X, y)
+    other = SEARCHES[kind](cv=3).fit(scaled, y)
+    weak = [
+        PLAIN[kind](alpha=search.alphas_[-1]).fit(rows, y)
+        for search, rows in ((found, X), (other, scaled))
+    ]
+    assert weak[0].score(X, y) == weak[1].score(scaled, y) == 1
+    assert max(model.loss_curve_[-1] for model in weak) < 1e-3
+    assert found.alphas_[-1] < 1e-10 * found.alphas_[0]
+
+
+def test_the_automatic_grid_of_sparse_rows_is_that_of_dense_ones(kind):
+    X, y = PROBLEMS["sparse"][:2]
+    sparse, dense = (
+        SEARCHES[kind](alphas=5, cv=2, refit=False).fit(rows, y)
+        for rows in (X, X.toarray())
+    )
+    np.testing.assert_array_equal(sparse.alphas_, dense.alphas_)
+
+
+def test_the_automatic_grid_of_wide_rows_needs_no_stretching():
+    X, y = PROBLEMS["wide"][:2]  # of more features than rows
+    X = X * np.logspace(0, -6, X.shape[1])
+    found = SoftmaxClassifierCV(alphas=2, cv=2).fit(X, y)
+    assert found.alphas_[-1] == pytest.approx(1e-7 * found.alphas_[0], rel=0.01)
+    assert SoftmaxClassifier(alpha=found.alphas_[-1]).fit(X, y).score(X, y) == 1
+
+
+def test_features_of_little_say_do_not_stretch_the_automatic_grid():
+    X, y = IRIS[:2]
+    noise = 1e-6 * np.random.default_rng(0).normal(size=(150, 1))
+    grids = [
+        SoftmaxClassifierCV(alphas=2, cv=2, refit=False).fit(rows, y).alphas_
+        for rows in (X, np.hstack([X, noise, np.full((150, 1), 0.1)]))
+    ]
+    np.testing.assert_allclose(*grids, rtol=0.05)
 
 
 def test_the_automatic_grid_stretches_with_the_margins():
@@ -793,6 +857,19 @@ def test_a_small_search_starts_no_processes(kind, backend, monkeypatch):
     with parallel_config(backend):
         search_of(kind, n_jobs=2, scoring="accuracy").fit(*IRIS[:2])
     assert (len(tasks) == 1) == (backend == "loky")
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])
+def test_what_a_fold_holds_out_is_looked_up_once(kind, scoring, monkeypatch):
+    asked = []
+
+    def noted(*args, check=sklinear._cells._check_method_params):
+        asked.append(args)
+        return check(*args)
+
+    monkeypatch.setattr(sklinear._cells, "_check_method_params", noted)
+    search_of(kind, scoring=scoring).fit(*IRIS[:2])
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 8])

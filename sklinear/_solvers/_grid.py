@@ -24,6 +24,7 @@ from sklinear._solvers._curvature import (
     Preconditioner,
 )
 from sklinear._solvers._frame import Start, certify, concluded, from_priors
+from sklinear._solvers._intercept import centred
 from sklinear._solvers._newton import POLISHED, refine
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution
@@ -127,6 +128,7 @@ def _solved(
     for W, b in (start, (np.zeros_like(start[0]), np.zeros_like(start[1]))):
         own = options._replace(rng=deepcopy(options.rng))
         found = SOLVERS[name](data, loss, alpha, fit_intercept, (W, b), own)
+        found = centred(data, loss, fit_intercept, found)
         if not (W.any() and _unfinished(found, options)):
             break
     return found

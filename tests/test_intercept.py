@@ -1,0 +1,89 @@
+"""The hinge's intercept where many are optimal: each fit finds their middle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import PROBLEMS, SOLVERS, classifier, full_params, objective
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+from sklinear import LinearSVMClassifier, LinearSVMClassifierCV
+
+LOOSE = {"iris": 10.0, "two": 32.0, "blobs": 100.0, "wide": 10.0}  # alphas
+EXACT = {"loss": "hinge", "tol": 1e-10}
+CLOSE = 1e-6  # of scores, whose W is known to 1e-7 where P is known to 1e-14
+
+
+def fitted(name, **params):
+    """The exact hinge of a problem, under a penalty that leaves b some room."""
+    params = {**EXACT, "alpha": LOOSE[name], **params}
+    return LinearSVMClassifier(**params)
+
+
+def highest(model, name, shift):
+    """How far b can move along a direction (k,) before the objective rises."""
+    problem, (W, b) = PROBLEMS[name], full_params(model)
+    least, low, high = objective(model, problem, W, b), 0.0, 4.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        rises = objective(model, problem, W, b + middle * shift) > least * (1 + 1e-12)
+        low, high = (low, middle) if rises else (middle, high)
+    return low
+
+
+@pytest.mark.parametrize("name", LOOSE)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_ends_at_the_same_intercept(name, solver):
+    X, y, _ = PROBLEMS[name]
+    model = classifier("hinge", solver=solver, tol=1e-10, alpha=LOOSE[name]).fit(X, y)
+    other = fitted(name, solver="lbfgs").fit(X[::-1], y[::-1])
+    np.testing.assert_allclose(
+        model.decision_function(X), other.decision_function(X), rtol=0, atol=CLOSE
+    )
+
+
+@pytest.mark.parametrize("name", LOOSE)
+def test_neither_start_nor_rows_without_weight_move_it(name):
+    X, y, _ = PROBLEMS[name]
+    plain = fitted(name).fit(X, y)
+    warm = fitted(name, warm_start=True, alpha=3 * LOOSE[name]).fit(X, y)
+    warm.set_params(alpha=LOOSE[name]).fit(X, y)
+    more = np.vstack([X, 2 * X.mean(axis=0) - X]), np.r_[y, y]
+    masked = fitted(name).fit(*more, np.repeat([7.0, 0.0], len(y)))
+    for model in (warm, masked):
+        np.testing.assert_allclose(
+            model.decision_function(X), plain.decision_function(X), rtol=0, atol=CLOSE
+        )
+
+
+def test_it_is_the_middle_of_two_classes_intercepts():
+    for delta in (1.0, 10.0):
+        model = fitted("two", delta=delta, alpha=32 / delta).fit(*PROBLEMS["two"][:2])
+        up, down = (
+            highest(model, "two", delta * shift * np.array([-0.5, 0.5]))
+            for shift in (1, -1)
+        )
+        assert up > 0.01  # or it would show nothing
+        assert up == pytest.approx(down, rel=1e-6)
+
+
+def test_it_is_optimal_and_inside_for_three_classes():
+    model = fitted("iris").fit(*PROBLEMS["iris"][:2])
+    assert model.dual_gap_ < 1e-12
+    directions = np.eye(3) - 1 / 3
+    rooms = [highest(model, "iris", shift) for shift in (*directions, *(-directions))]
+    assert min(rooms) > 1e-4
+    assert np.sum(model.intercept_) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_search_finds_it_too():
+    X, y, _ = PROBLEMS["iris"]
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    grid = {"alpha": np.logspace(2, -5, 8), "delta": [0.5, 1.0], "loss": ["hinge"]}
+    found = LinearSVMClassifierCV(
+        alphas=grid["alpha"], deltas=grid["delta"], losses=grid["loss"], cv=folds
+    ).fit(X, y)
+    peer = GridSearchCV(LinearSVMClassifier(), grid, cv=folds).fit(X, y)
+    for fold in range(5):
+        key = f"split{fold}_test_score"
+        np.testing.assert_allclose(found.cv_results_[key], peer.cv_results_[key])
