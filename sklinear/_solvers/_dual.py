@@ -30,6 +30,7 @@ OFF_CENTRE = 100.0  # squared distance of the mean from 0, in units of the rows'
 # it, beyond which float32 scores are too inexact for steps as long as the spread allows
 RETRY = 0.5  # of a gap at which a proof has failed
 REACH = 0.1  # of a move that settles the intercept, in units of a score
+LISTED = 32  # multipliers of a row above 0 that are kept in mind, at most
 ROWS = 2**12  # of a part of the dual variables that are moved
 WIDTHS = (1.0, 0.1, 0.01)  # at which a warm start's margins are rounded
 
@@ -177,9 +178,9 @@ class Ascent:
         self.counted = np.flatnonzero(data.weights)
         X = data.X
         squares, shifts = np.zeros(n), np.zeros(n)
-        csr = np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int64)
+        csr = np.zeros(0), np.zeros(0, np.uint32), np.zeros(0, np.int64)
         if data.sparse:
-            indices = X.indices.astype(np.int32, copy=False)
+            indices = X.indices.astype(np.int32, copy=False).view(np.uint32)
             csr = X.data, indices, X.indptr.astype(np.int64, copy=False)
             squares, shifts = kernels.norms(*csr, self.mean)
             off_centre = float((self.mean**2).sum())
@@ -204,8 +205,10 @@ class Ascent:
             squares,
             shifts,
         )
-        V = np.zeros((d, k), csr[0].dtype)
-        self.state = kernels.State(np.zeros((n, k)), V, *np.zeros((3, k)))
+        self.state = kernels.empty(n, d, k, csr[0].dtype)
+        self.lists = kernels.Lists(
+            np.zeros((n, min(k, LISTED)), np.uint32), np.full(n, -1, np.int32)
+        )
         self.gaps, self.primal = np.zeros(n), np.inf
         self._start(*start)
 
@@ -255,7 +258,8 @@ class Ascent:
         for rows, part in self._chunks(self.counted):
             self.kernels.pull(rows, state, self.scales, part, not self.data.sparse)
         if self.data.sparse:
-            state.g[:] = self.kernels.moments(state.V, self.mean)[0]
+            k = len(state.g)
+            state.g[:] = self.kernels.moments(state.V, self.mean)[0][:k]
 
     def epoch(self, rng: np.random.RandomState, whole: bool) -> float:
         """Visit the rows once, or those that matter; an estimate of the relative gap.
@@ -268,13 +272,14 @@ class Ascent:
         kernels, rows = self.kernels, self.counted
         self.data.tally.add(len(rows))
         visit = kernels.softmax_epoch if self.power == 0 else kernels.hinge_epoch
+        more = (self.lists, whole) if self.power else ()
         if not whole:
             gaps = self.gaps[rows]
             rows = rows[gaps > LEFT * gaps.mean()]
         loss = 0.0
         for part_rows, part in self._chunks(rng.permutation(rows)):
             args = part_rows, state, scales, part, packed, self.power, self.gaps
-            loss += visit(*args)
+            loss += visit(*args, *more)
         if whole:
             self.primal = loss + self.objective.alpha * self._square()
         return float(self.gaps.sum()) / self.primal
@@ -297,7 +302,7 @@ class Ascent:
                 yield self.rows, order[first : first + step]
             return
         step = max(1, min(CHUNK // (k * d), 2**16 // d))
-        indices = np.tile(np.arange(d, dtype=np.int32), min(step, len(order)))
+        indices = np.tile(np.arange(d, dtype=np.uint32), min(step, len(order)))
         indptr = d * np.arange(step + 1)
         for first in range(0, len(order), step):
             part = order[first : first + step]
@@ -351,7 +356,7 @@ class Ascent:
 
     def _coef(self) -> np.ndarray:
         """W."""
-        W = self.state.V.astype(np.float64)
+        W = self.state.V[:, : len(self.state.r)].astype(np.float64)
         if self.data.sparse:
             W += self.scales.coef * np.outer(self.mean, self.state.r)
         return W
