@@ -177,6 +177,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     solution.value,
                     None if solution.witness is None else solution.witness.point,
                     rescaled=np.frexp(scale)[0] != 0.5,  # no power of 2
+                    visitor=solution.visitor,
                 ).scaled(scale)
         self.n_iter_ = len(solution.history)
         self.loss_curve_ = [scale_of_objective * value for value in solution.history]

@@ -13,6 +13,9 @@ from conftest import LOSSES, Problem, classifier, full_params, objective
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 
+from sklinear._data import Data
+from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
+from sklinear._objective import Point
 from sklinear._solvers import _dual
 
 ABSENT = """
@@ -289,3 +292,27 @@ def test_the_objective_is_seen_rarely_where_nobody_listens(monkeypatch):
     with pytest.warns(ConvergenceWarning):
         model.set_params(verbose=1).fit(X, y)
     assert len(seen) - silent > silent
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("k", [3, 12])
+def test_the_compiled_proof_sums_up_what_the_plain_one_does(loss, k, fit_intercept):
+    pytest.importorskip("numba")
+    from sklinear._certificate import visited
+    from sklinear._solvers._dual_proof import visited_compiled
+
+    X, y = documents(400, 3000, k)
+    rng = np.random.default_rng(0)
+    weights = rng.integers(3, size=400) / 400
+    data = Data(X, y, weights, k)
+    loss = {"softmax": CrossEntropy(), "hinge": Hinge()}.get(loss, SquaredHinge())
+    at = Point(loss, rng.normal(size=(3000, k)), rng.normal(size=k))
+    args = data, at, 0.3, fit_intercept, None, True
+    wanted, found = visited(*args), visited_compiled(*args)
+    for name, sums in vars(wanted).items():
+        if sums is None:
+            assert getattr(found, name) is None
+            continue
+        # sums of 400 rounded numbers
+        size = 1e-13 * np.abs(sums).max()
+        np.testing.assert_allclose(getattr(found, name), sums, rtol=0, atol=size)

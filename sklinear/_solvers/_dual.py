@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ DAMPING = 30.0  # of the intercept, in units of alpha / (mean squared norm of th
 CHUNK = 2**22  # products between looks at the keyboard, and numbers of dense rows
 FRESH = 20  # epochs after which what float32 sums have lost is made up for
 BALANCE = 0.3  # of the objective, what all of a balancing point costs, typically
+FIRST_SEEN = 8  # epoch after which the objective is seen though nobody listens
 WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
 LEFT = 0.3  # of the mean gap: what others leave out has less
 LOST = 100  # epochs after which the ascent should be better than its start
@@ -81,7 +83,10 @@ def dual(
             objective, polish = _rescaled(objective, monitor), True
     if polish and not monitor.spent:
         finish(objective, monitor)
-    return concluded(objective, monitor, "epochs")
+    from sklinear._solvers._dual_proof import visited_compiled
+
+    solution = concluded(objective, monitor, "epochs")
+    return replace(solution, visitor=visited_compiled if data.sparse else None)
 
 
 def _rescaled(objective: Objective, monitor: Monitor) -> Objective:
@@ -125,7 +130,8 @@ def descend(
     """
     cheap = is_cheap(objective)
     wanted = monitor.report.listens or cheap
-    near, due, enough, at_start, seen = False, 0, monitor.tol, monitor.primal, 0
+    near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
+    seen = FIRST_SEEN
     for epoch in range(epochs):
         last = epoch + 1 == epochs or len(monitor.history) + 1 >= monitor.max_iter
         whole = near or last or epoch < 2 or epoch >= due

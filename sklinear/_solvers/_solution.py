@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklinear._certificate import Visit
 from sklinear._duality import relative_gap
 from sklinear._objective import Evaluation, Point
 
@@ -78,6 +79,9 @@ class Solution:
     message: str  # where and why it stopped
     history: list[float]  # objective after each iteration
     witness: Witness | None = None
+    visitor: Callable[..., Visit] | None = (
+        None  # the certificate's, if it has a quick one
+    )
 
 
 @dataclass
