@@ -160,7 +160,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 loss,
                 alpha,
                 self.fit_intercept,
-                (start[0] / scale, start[1] / scale),
+                start if scale == 1 else (start[0] / scale, start[1] / scale),
                 self._options(listener.listen(data, scale_of_objective, fitted)),
             )
             self.__dict__.update(fitted(solution.coef, solution.intercept))
@@ -171,7 +171,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     loss,
                     alpha,
                     self.fit_intercept,
-                    W / scale,
+                    W if scale == 1 else W / scale,
                     b / scale,
                     solution.value * (1 - solution.gap),
                     solution.value,

@@ -55,7 +55,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils.extmath import row_norms
 
-from sklinear._data import Block, Data
+from sklinear._data import Block, Data, add_scaled, less_outer, turned
 from sklinear._duality import balanced
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective, Point, scores_of, visits
@@ -226,7 +226,9 @@ def certificate(
     O(n d k) time, half a pass more with an intercept; O(d k + k^2) memory, and up to
     LARGEST_SUMS numbers.
     """
-    data, W = data.astype(np.float64), np.ascontiguousarray(W)
+    data = data.astype(np.float64)
+    if not W.flags.c_contiguous:
+        W = turned(W.T, W.dtype)
     d, k = W.shape
     mean = data.total(first_moments)[1] if fit_intercept else np.zeros(d)
     if alpha == 0:
@@ -238,7 +240,7 @@ def certificate(
     once = visitor or visited
     visit = data.total(once, at, reach, fit_intercept, witness, rescaled)
     if fit_intercept:
-        visit.pulled -= mean[:, None] * visit.residual
+        less_outer(visit.pulled, mean, visit.residual)
         if visit.rows is not None:
             visit.rows -= mean[:, None] * visit.edges[:, None, :]
     penalty = alpha * float(np.vdot(W, W))
@@ -263,12 +265,14 @@ def certificate(
     if fit_intercept:
         doubled = 2 if isinstance(loss, Hinge) else 1
         graph = _Graph(visit, max(visit.squares - float(mean @ mean), 0.0), alpha)
-        E = pulled + 2 * alpha * W
-        drift = graph.drift(doubled * gap, _norm(E), share=share, room=reach)
+        if pulled is not visit.pulled:
+            add_scaled(pulled, 2 * alpha, W)  # E from here on
+        add_scaled(visit.pulled, 2 * alpha, W)
+        drift = graph.drift(doubled * gap, _norm(pulled), share=share, room=reach)
         v = graph.solve(-visit.residual)
         if np.ptp(v) < reach:
             z = np.sqrt(max(float(v @ graph.laplacian @ v), 0.0))
-            slack = graph.slack(visit.pulled + 2 * alpha * W, v)
+            slack = graph.slack(visit.pulled, v)
             excess = max(visit.primal + visit.conjugate - visit.inner, 0.0)
             gap = doubled * excess + z**2 + slack**2 / (4 * alpha) + doubled * rounding
             room = reach - float(np.ptp(v))
