@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from sklinear._data import Data
 from sklinear._duality import balancing_point, dual_value
@@ -26,6 +25,11 @@ FRESH = 20  # epochs after which what float32 sums have lost is made up for
 BALANCE = 0.3  # of the objective, what all of a balancing point costs, typically
 FIRST_SEEN = 8  # epoch after which the objective is seen though nobody listens
 WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
+MANY = 32  # classes beyond which hinges are worked on where they have a multiplier
+PATIENCE = 30  # epochs of such work before all is looked at again
+RARE = 0.02  # of the multipliers above 0 that may be missing in such work, twice
+SHRUNK = 0.05  # the gap that is left to it then, in units of what it began with
+LEFT_AT_WORK = 0.2  # the same for such work
 LEFT = 0.3  # of the mean gap: what others leave out has less
 LOST = 100  # epochs after which the ascent should be better than its start
 OFF_CENTRE = 100.0  # squared distance of the mean from 0, in units of the rows' from
@@ -33,7 +37,6 @@ OFF_CENTRE = 100.0  # squared distance of the mean from 0, in units of the rows'
 RETRY = 0.5  # of a gap at which a proof has failed
 REACH = 0.1  # of a move that settles the intercept, in units of a score
 LISTED = 32  # multipliers of a row above 0 that are kept in mind, at most
-ROWS = 2**12  # of a part of the dual variables that are moved
 WIDTHS = (1.0, 0.1, 0.01)  # at which a warm start's margins are rounded
 
 
@@ -126,27 +129,30 @@ def descend(
 
     Proofs cost two passes, so they wait for the gap that an epoch meets on its way. The
     objective, half of one, is seen where all rows were visited, if somebody wants to
-    know, else at twice as many epochs each time.
+    know, else at twice as many epochs each time, at least.
     """
     cheap = is_cheap(objective)
     wanted = monitor.report.listens or cheap
     near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
-    seen = FIRST_SEEN
+    seen, met = FIRST_SEEN, np.inf
     for epoch in range(epochs):
         last = epoch + 1 == epochs or len(monitor.history) + 1 >= monitor.max_iter
         whole = near or last or epoch < 2 or epoch >= due
         if epoch % FRESH == FRESH - 1:
             ascent.rebuild()
-        if whole:
-            due = epoch + WHOLE + epoch // (4 * WHOLE)
         gap = ascent.epoch(rng, whole)
+        if whole:
+            due = epoch + (PATIENCE if ascent.works else WHOLE + epoch // (4 * WHOLE))
+            met = gap
+        elif ascent.works and gap < SHRUNK * met:
+            due = epoch + 1
         if not np.isfinite(gap):  # steps too long for what rounding leaves of the rows
             return True
         ascent.tighten(monitor.tol)
         near = gap <= enough
         if whole and (near or last):
             W, b, primal, dual = ascent.certified()
-            monitor.offer(objective.join(W, b), primal, dual)
+            monitor.offer(objective.join(W, b), primal, dual, keep=True)
             enough, near = min(RETRY * gap, monitor.tol), False
             if not monitor.done:
                 ascent.rebuild()
@@ -176,7 +182,10 @@ class Ascent:
         objective: Objective,
         start: tuple[np.ndarray, np.ndarray],
     ):
+        from sklinear._solvers import _dual_moves, _dual_work
+
         (n, d), k = data.X.shape, data.n_classes
+        self.working, self.moves = _dual_work, _dual_moves
         self.kernels, self.data, self.objective = kernels, data, objective
         kinds = {CrossEntropy: 0, Hinge: 1, SquaredHinge: 2}
         self.power = kinds[type(objective.loss)]
@@ -215,21 +224,26 @@ class Ascent:
         self.lists = kernels.Lists(
             np.zeros((n, min(k, LISTED)), np.uint32), np.full(n, -1, np.int32)
         )
+        self.work: Any = None
+        self.room: Any = None
+        self.at_work, self.reused = False, 0
+        self.works = self.power > 0 and data.sparse and k > MANY
+        self.works &= k * len(csr[0]) < 2**32  # places are uint32
         self.gaps, self.primal = np.zeros(n), np.inf
         self._start(*start)
 
     def _start(self, W: np.ndarray, b: np.ndarray) -> None:
         """The best of zero and the score gradients at a point."""
-        y = self.data.y
+        y, warm = self.data.y, W.any()
         A, b_ref = self.state.A, self.state.b_ref
         if self.objective.fit_intercept:
-            b_ref[:] = b + self.mean @ W
+            b_ref[:] = b + (self.mean @ W if warm else 0)
             b_ref -= b_ref.mean()
         if self.power == 0:
             A[np.arange(len(y)), y] = 1
-            if self.objective.fit_intercept and not W.any():
+            if self.objective.fit_intercept and not warm:
                 b_ref[:] = np.log(self.data.class_masses)
-        if not W.any():
+        if not warm:
             return
         loss = self.objective.loss
         losses = [loss]
@@ -259,6 +273,7 @@ class Ascent:
 
     def rebuild(self) -> None:
         """V, r and g from the dual variables."""
+        self._return()
         state = self.state
         state.V[:], state.r[:] = 0, 0
         for rows, part in self._chunks(self.counted):
@@ -277,8 +292,11 @@ class Ascent:
         state.b_ref[:] -= state.r * scales.intercept  # b_ref = b
         kernels, rows = self.kernels, self.counted
         self.data.tally.add(len(rows))
+        if self.works and not whole:
+            return self._work_on(rng) / self.primal
+        self._return()
         visit = kernels.softmax_epoch if self.power == 0 else kernels.hinge_epoch
-        more = (self.lists, whole) if self.power else ()
+        more = (self.lists,) if self.power else ()
         if not whole:
             gaps = self.gaps[rows]
             rows = rows[gaps > LEFT * gaps.mean()]
@@ -289,6 +307,38 @@ class Ascent:
         if whole:
             self.primal = loss + self.objective.alpha * self._square()
         return float(self.gaps.sum()) / self.primal
+
+    def _work_on(self, rng: np.random.RandomState) -> float:
+        """Visit rows that matter, and of them the classes that do; the gaps' sum."""
+        working, parts = self.working, (self.rows, self.state)
+        if not self.at_work and self._is_as_it_was():
+            working.refreshed(self.work, self.state, self.gaps)
+            self.reused += 1
+        elif not self.at_work:
+            counts, size = working.counts_of(*parts, self.lists)
+            if self.room is None or size > len(self.room.places):
+                self.room = working.room_for(size, *parts)
+            order = rng.permutation(self.counted)
+            more = self.scales, self.lists, counts, order, self.gaps
+            self.work = working.gathered(self.room, *parts, *more)
+            self.reused = 0
+        self.at_work = True
+        left = LEFT_AT_WORK * self.work.facts[:, working.GAP].mean()
+        args = self.state, self.scales, self.power, left
+        return working.work_epoch(self.work, *args)
+
+    def _is_as_it_was(self) -> bool:
+        """Whether what was worked on last time is nearly what is to be now."""
+        if self.work is None:
+            return False
+        missed, count = self.working.missed(self.work, self.state, self.lists)
+        return missed == 0 or (missed < RARE * count and self.reused < 2)
+
+    def _return(self) -> None:
+        """What was worked on, back to where it belongs."""
+        if self.at_work:
+            self.working.returned(self.work, self.state)
+            self.at_work = False
 
     def tighten(self, tol: float) -> None:
         """Weaken the proximal term where the intercept's constraint is what is left to
@@ -341,7 +391,7 @@ class Ascent:
             cost = objective.loss.conjugate(G, np.arange(len(masses))) @ masses
             conjugate = (1 - t) * conjugate + t * float(cost)
             np.fill_diagonal(G, G.diagonal() + 1 if self.power == 0 else 0)
-            near.A[:] = (1 - t) * near.A + t * G[self.data.y]
+            self.moves.mix(near.A, self.data.y, t, G)
         self.state = near
         self.rebuild()
         self.state = state
@@ -362,10 +412,8 @@ class Ascent:
 
     def _coef(self) -> np.ndarray:
         """W."""
-        W = self.state.V[:, : len(self.state.r)].astype(np.float64)
-        if self.data.sparse:
-            W += self.scales.coef * np.outer(self.mean, self.state.r)
-        return W
+        along = self.state.r * self.scales.coef * self.data.sparse
+        return self.kernels.coefficients(self.state.V, self.mean, along)
 
     def _square(self) -> float:
         """||W||^2, without W."""
@@ -388,34 +436,12 @@ class Ascent:
         They move along the loss's leeway, as for the certificate, whose cost is of the
         order of the square of 1' U.
         """
-        A, y, loss = self.state.A.copy(), self.data.y, self.objective.loss
-        n, k = A.shape
-        edges, parts = np.zeros((k, k)), []
-        for start in range(0, n, ROWS):
-            own = slice(start, start + ROWS)
-            count = len(y[own])
-            gradient, true = A[own].copy(), (np.arange(count), y[own])
-            gradient[true] -= 1  # all that counts of it is the softmax's
-            leeway = loss.leeway(gradient, y[own], REACH)
-            shape = (self.data.weights[own], (y[own], np.arange(count)))
-            edges += scipy.sparse.csr_matrix(shape, (k, count)) @ leeway
-            parts.append((own, true, leeway))
+        A, y, weights = self.state.A.copy(), self.data.y, self.data.weights
+        edges = self.moves.edges(A, y, weights, self.power, REACH)
         edges += edges.T
         laplacian = np.diag(edges.sum(axis=1)) - edges
         v = -np.linalg.lstsq(laplacian, self.state.r, rcond=SPLIT)[0]
-        moves = np.ptp(v) < REACH
-        residual = np.zeros(k)
-        for own, true, move in parts:
-            part = A[own]
-            if moves:
-                move *= v - v[y[own], None]
-                if self.power == 0:
-                    move[true] = -move.sum(axis=1)
-                part += move
-            U = part * self.data.weights[own, None]
-            if self.power == 0:
-                U[true] -= self.data.weights[own]
-            else:
-                U[true] = -U.sum(axis=1)
-            residual += U.sum(axis=0)
-        return A, residual
+        if np.ptp(v) >= REACH:
+            v[:] = 0
+        by_class = self.moves.move(A, y, weights, self.power, REACH, v)
+        return A, by_class.sum(axis=0)

@@ -78,6 +78,8 @@ def empty(n: int, d: int, k: int, dtype: Any) -> State:
     return State(np.zeros((n, k)), V, *np.zeros((3, k)))
 
 
+NEAR = 1e-3  # square of a step of log q after which a row's solution is good enough
+SOME = 32  # classes beyond which those are left out whose margin holds
 FEW = 4  # of how many classes one changes, that they are changed one by one
 FAR = 1e30  # margin of the true class to itself, which never counts
 
@@ -123,6 +125,17 @@ def _square(v: np.ndarray) -> float:
 
 
 @compiled
+def coefficients(V: np.ndarray, mean: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """V + mean along' in float64, without the padding."""
+    d, k = len(V), len(along)
+    W = np.empty((d, k))
+    for i in range(d):
+        for j in range(k):
+            W[i, j] = V[i, j] + mean[i] * along[j]
+    return W
+
+
+@compiled
 def pull(
     rows: Rows, state: State, scales: Scales, order: np.ndarray, packed: bool
 ) -> None:
@@ -130,6 +143,7 @@ def pull(
     A, V, r, _, _ = state
     k = A.shape[1]
     u, change = np.empty(k), np.zeros(V.shape[1], V.dtype)
+    seen = np.empty(k, np.uint32)
     for place in range(len(order)):
         i = order[place]
         at = place if packed else i
@@ -140,11 +154,21 @@ def pull(
             rest += u[j]
         # the softmax's gradient w (q - e_y) adds up to 0 as exactly as the hinge's
         u[y] -= rest
+        count = 0
         for j in range(k):
-            r[j] += u[j]
+            if u[j] != 0:
+                r[j] += u[j]
+                seen[count] = j
+                count += 1
             change[j] = scales.coef * u[j]
         start, stop = rows.indptr[at], rows.indptr[at + 1]
-        subtract_products(V, rows.data, rows.indices, start, stop, change)
+        if FEW * count < k:
+            for t in range(start, stop):
+                x, v = rows.data[t], V[rows.indices[t]]
+                for c in range(count):
+                    v[seen[c]] -= x * change[seen[c]]
+        elif count:
+            subtract_products(V, rows.data, rows.indices, start, stop, change)
 
 
 @compiled
@@ -219,14 +243,13 @@ def hinge_epoch(
     power: int,
     gaps: np.ndarray,
     lists: Lists,
-    whole: bool,
 ) -> float:
     """Visit the rows ``order``; their loss, and in ``gaps`` each gap, as they were met.
 
     The CSR arrays of ``rows`` hold all rows or, ``packed``, those of ``order`` alone.
     ``power`` is 1 for the hinge, 2 for its square. Few multipliers of a row are ever
-    above 0: those that are, and the margins that are violated, are solved for, the
-    others left at 0; and unless ``whole`` only classes in the row's list are looked at.
+    above 0: of many classes those that are, and the margins that are violated, are
+    solved for, the others left at 0.
     """
     A, V, r, g, b_ref = state
     k, width, room = A.shape[1], V.shape[1], lists.classes.shape[1]
@@ -243,55 +266,38 @@ def hinge_epoch(
         start, stop = rows.indptr[at], rows.indptr[at + 1]
         y, w, a, classes = rows.y[i], rows.weights[i], A[i], lists.classes[i]
         listed = lists.counts[i]
-        full = whole or listed < 0 or FEW * (listed + 1) > k
         tilt = (rows.shifts[i] - scales.mean) * scales.coef - scales.intercept
-        count, loss = 0, 0.0
-        if full:
+        for j in range(k):
+            s[j] = b_ref[j] - g[j] + tilt * r[j]
+        add_products(s, rows.data, rows.indices, start, stop, V)
+        s[k:] = -FAR
+        own = s[y] - 1
+        level[0] = own if k > SOME else -FAR / 2  # of a few classes all are solved for
+        s[y] = -FAR
+        loss = _violated(s, own, power)
+        count = 0
+        if listed < 0:
             for j in range(k):
-                s[j] = b_ref[j] - g[j] + tilt * r[j]
-            add_products(s, rows.data, rows.indices, start, stop, V)
-            s[k:] = -FAR
-            level[0] = own = s[y] - 1
-            s[y] = -FAR
-            loss = _violated(s, own, power)
-            if listed < 0:
-                for j in range(k):
-                    if a[j] > 0:
-                        seen[count] = j
-                        count += 1
-            else:
-                for c in range(listed):
-                    seen[c] = classes[c]
-                count = listed
-            for c in range(count):
-                z[c] = s[seen[c]] - own
-                s[seen[c]] = -FAR  # lest it be seen twice
-            for first in range(0, width, LANES):
-                bits = above(s, first, level[0])
-                j = first
-                while bits:
-                    if bits & 1:
-                        seen[count] = j
-                        z[count] = s[j] - own
-                        count += 1
-                    bits >>= 1
-                    j += 1
+                if a[j] > 0:
+                    seen[count] = j
+                    count += 1
         else:
-            own = b_ref[y] - g[y] + tilt * r[y] - 1
             for c in range(listed):
-                j = classes[c]
-                seen[c] = j
-                z[c] = b_ref[j] - g[j] + tilt * r[j]
-            for t in range(start, stop):
-                x, v = rows.data[t], V[rows.indices[t]]
-                own += x * v[y]
-                for c in range(listed):
-                    z[c] += x * v[classes[c]]
-            for c in range(listed):
-                z[c] -= own
-                violation = max(z[c], 0.0)
-                loss += violation if power == 1 else violation * violation
+                seen[c] = classes[c]
             count = listed
+        for c in range(count):
+            z[c] = s[seen[c]] - own
+            s[seen[c]] = -FAR  # lest it be seen twice
+        for first in range(0, width, LANES):
+            bits = above(s, first, level[0])
+            j = first
+            while bits:
+                if bits & 1:
+                    seen[count] = j
+                    z[count] = s[j] - own
+                    count += 1
+                bits >>= 1
+                j += 1
         all_loss += w * loss
         gap, before, slope = loss, 0.0, 0.0
         for c in range(count):
@@ -307,14 +313,13 @@ def hinge_epoch(
         for c in range(count):
             z[c] += h * (old[c] + before)
         multipliers(z[:count], h, ridge, cap, before, new[:count])
-        if full:
-            kept = 0
-            for c in range(count):
-                if new[c] > 0:
-                    if kept < room:
-                        classes[kept] = seen[c]
-                    kept += 1
-            lists.counts[i] = kept if kept <= room else -1
+        kept = 0
+        for c in range(count):
+            if new[c] > 0:
+                if kept < room:
+                    classes[kept] = seen[c]
+                kept += 1
+        lists.counts[i] = kept if kept <= room else -1
         rest, tilt, changed = 0.0, rows.shifts[i] * scales.coef, 0
         for c in range(count):
             u = w * (new[c] - old[c])
@@ -394,7 +399,7 @@ def softmax_epoch(
             log_q[j] -= shift
             q[j] *= 1 / mass
         gaps[i] = w * _off(q, A[i])
-        probabilities(t, h, log_q, q)
+        probabilities(t, h, log_q, q, NEAR)
         for j in range(k):
             u = w * (q[j] - A[i, j])
             A[i, j] = q[j]
