@@ -52,9 +52,7 @@ class Variables:
         return self.factor.T @ self.factor
 
     def coef(self, V: np.ndarray) -> np.ndarray:
-        """T V, which may be V itself."""
-        if self.factor.ndim == 1 and (self.factor == 1).all():
-            return V
+        """T V."""
         if self.factor.ndim == 1:
             return self.factor[:, None] * V
         return self.factor @ V

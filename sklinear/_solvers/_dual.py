@@ -51,7 +51,8 @@ def dual(
     """Maximise the dual by block coordinate ascent until the gap is at most ``tol``.
 
     Rows are visited in random order, in most epochs those only that were far from their
-    optimum, each's k dual variables solved exactly (Keerthi et al. 2008; Wang and Scott
+    optimum, of the hinges with the classes only that have multipliers; each's k dual
+    variables are solved exactly (Keerthi et al. 2008; Wang and Scott
     2021) while W = -X' U / (2 alpha) follows. The intercept is
     free: an epoch holds it near where it was by a proximal term eps ||b - b_ref||^2,
     and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). What is
