@@ -161,7 +161,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 loss,
                 alpha,
                 self.fit_intercept,
-                (start[0] / scale, start[1] / scale),
+                start if scale == 1 else (start[0] / scale, start[1] / scale),
                 self._options(listener.listen(data, scale_of_objective, fitted)),
             )
             solution = centred(data, loss, self.fit_intercept, solution)
@@ -173,12 +173,13 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     loss,
                     alpha,
                     self.fit_intercept,
-                    W / scale,
+                    W if scale == 1 else W / scale,
                     b / scale,
                     solution.value * (1 - solution.gap),
                     solution.value,
                     None if solution.witness is None else solution.witness.point,
                     rescaled=np.frexp(scale)[0] != 0.5,  # no power of 2
+                    visitor=solution.visitor,
                 ).scaled(scale)
         self.n_iter_ = len(solution.history)
         self.loss_curve_ = [scale_of_objective * value for value in solution.history]

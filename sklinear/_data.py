@@ -20,6 +20,7 @@ BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
 # Rows of a block at least, lest its gradient cost more than its rows; fewer where wide
 # rows are cast, lest the cast block be as large as X.
 FEWEST_ROWS, FEWEST_CAST_ROWS = 256, 32
+TURN = 2**8  # rows of a part of a large matrix, which the cache holds
 MANY = 2**25  # numbers in X times classes, from which on several threads pay
 # Of a mapped X's excerpt: bytes of it and of its scores, its part of the rows, and runs
 # of adjacent rows that it is made of, fewer where each takes a look at every column.
@@ -178,9 +179,7 @@ class Data:
     def of_classes(self, mean: np.ndarray, G: np.ndarray) -> np.ndarray:
         """(X - mean)' U, (d, m), of weighted U (n, m) whose rows are their class's of
         G (k, m)."""
-        product = self.class_sums @ G
-        product -= np.outer(mean, self.class_masses @ G)
-        return product
+        return less_outer(self.class_sums @ G, mean, self.class_masses @ G)
 
     @property
     def excerpt(self) -> Data | None:
@@ -228,6 +227,41 @@ class Data:
                 self.X, self.y, self.weights, self.n_classes, dtype, self.tally
             )
         return self._casts[dtype]
+
+
+def less_outer(matrix: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The matrix less left right', in its own memory, a few rows at a time."""
+    for first in range(0, len(left), TURN):
+        rows = slice(first, first + TURN)
+        matrix[rows] -= left[rows, None] * right
+    return matrix
+
+
+def add_scaled(matrix: np.ndarray, scale: float, other: np.ndarray) -> np.ndarray:
+    """The matrix plus scale times another, in its own memory, a few rows at a time."""
+    for first in range(0, len(matrix), TURN):
+        rows = slice(first, first + TURN)
+        matrix[rows] += scale * other[rows]
+    return matrix
+
+
+def turned(
+    matrix: np.ndarray, dtype: Any, less: np.ndarray | None = None
+) -> np.ndarray:
+    """Its transpose, contiguous, less a number for each of its own rows.
+
+    It is made of parts at a time that the cache holds.
+    """
+    out = np.empty(matrix.shape[::-1], dtype)
+    for first in range(0, max(matrix.shape), TURN):
+        part = slice(first, first + TURN)
+        if less is not None:
+            out[:, part] = (matrix[part] - less[part, None]).T
+        elif len(out) >= len(matrix):
+            out[part] = matrix[:, part].T
+        else:
+            out[:, part] = matrix[part].T
+    return out
 
 
 def _class_sums(data: Data) -> np.ndarray:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sklinear._data import add_scaled
 from sklinear._objective import Evaluation, Objective
 
 
@@ -44,7 +45,7 @@ def balanced(
     cost = float(loss.conjugate(G, np.arange(len(G))) @ data.class_masses)
     mixed = data.of_classes(objective.variables.mean, G)
     mixed *= t
-    mixed += (1 - t) * pulled
+    add_scaled(mixed, 1 - t, pulled)
     return t, (1 - t) * conjugate + t * cost, mixed
 
 

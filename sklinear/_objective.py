@@ -85,7 +85,7 @@ class Objective:
         """The params of a W and b: the inverse of ``split``."""
         V = self.variables.inverse(W)
         if not self.fit_intercept:
-            return V
+            return V.copy() if V is W else V
         return np.vstack([V, b + self.variables.mean @ W])
 
     def push(self, params: np.ndarray) -> list[np.ndarray]:

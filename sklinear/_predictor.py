@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._certificate import Certificate
 from sklinear._checks import canonical
-from sklinear._data import BLOCK_VALUES
+from sklinear._data import BLOCK_VALUES, turned
 from sklinear._distributed import is_dask
 from sklinear._lazy import accuracy, over_blocks
 from sklinear._mapped import Mapped, is_mapped
@@ -215,7 +215,7 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
                 f"{self.classes_}, got {classes}."
             )
         coef = self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
-        W = np.asarray(coef, dtype=np.float64).T
+        W = turned(np.asarray(coef), np.float64)
         b = np.asarray(self.intercept_, dtype=np.float64)
         if len(W) != n_features:
             raise ValueError(
@@ -303,8 +303,7 @@ def _blocks(X: Any, step: int, dtype: np.dtype) -> Iterator[tuple[Any, slice]]:
 
 def rows_of(W: np.ndarray, b: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     """coef_ and intercept_: a row a class that add up to 0, or one for two classes."""
-    coef = (W - W.mean(axis=1, keepdims=True)).T
-    intercept = b - b.mean()
-    if len(coef) == 2:
-        coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
-    return np.ascontiguousarray(coef, dtype=dtype), intercept.astype(dtype)
+    if len(b) == 2:
+        W, b = W[:, 1:] - W[:, :1], b[1:] - b[:1]
+        return turned(W, dtype), b.astype(dtype)
+    return turned(W, dtype, W.mean(axis=1)), (b - b.mean()).astype(dtype)

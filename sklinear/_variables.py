@@ -74,7 +74,9 @@ class Variables:
         return float(np.vdot(g, g))
 
     def inverse(self, W: np.ndarray) -> np.ndarray:
-        """The V of a W; 0 for features that T leaves out."""
+        """The V of a W, which may be W itself; 0 for features that T leaves out."""
+        if self.factor.ndim == 1 and (self.factor == 1).all():
+            return W
         if self.factor.ndim == 1:
             used = self.factor[:, None] > 0
             return np.divide(W, self.factor[:, None], out=np.zeros_like(W), where=used)

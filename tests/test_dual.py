@@ -13,6 +13,9 @@ from conftest import LOSSES, Problem, classifier, full_params, objective
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 
+from sklinear._data import Data
+from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
+from sklinear._objective import Point
 from sklinear._solvers import _dual
 
 ABSENT = """
@@ -289,3 +292,77 @@ def test_the_objective_is_seen_rarely_where_nobody_listens(monkeypatch):
     with pytest.warns(ConvergenceWarning):
         model.set_params(verbose=1).fit(X, y)
     assert len(seen) - silent > silent
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("k", [3, 12])
+def test_the_compiled_proof_sums_up_what_the_plain_one_does(loss, k, fit_intercept):
+    pytest.importorskip("numba")
+    from sklinear._certificate import visited
+    from sklinear._solvers._dual_proof import visited_compiled
+
+    X, y = documents(400, 3000, k)
+    rng = np.random.default_rng(0)
+    weights = rng.integers(3, size=400) / 400
+    data = Data(X, y, weights, k)
+    loss = {"softmax": CrossEntropy(), "hinge": Hinge()}.get(loss, SquaredHinge())
+    at = Point(loss, rng.normal(size=(3000, k)), rng.normal(size=k))
+    args = data, at, 0.3, fit_intercept, None, True
+    wanted, found = visited(*args), visited_compiled(*args)
+    for name, sums in vars(wanted).items():
+        if sums is None:
+            assert getattr(found, name) is None
+            continue
+        # sums of 400 rounded numbers
+        size = 1e-13 * np.abs(sums).max()
+        np.testing.assert_allclose(getattr(found, name), sums, rtol=0, atol=size)
+
+
+@pytest.mark.parametrize("listed", [2, 32])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_of_many_classes_few_are_worked_on(monkeypatch, loss, fit_intercept, listed):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(_dual, "LISTED", listed)  # rows may have more multipliers
+    epochs, own = [], _dual.Ascent._work_on
+    monkeypatch.setattr(
+        _dual.Ascent, "_work_on", lambda *args: epochs.append(None) or own(*args)
+    )
+    X, y = documents(900, 600, 40)
+    weights = np.random.default_rng(1).integers(3, size=900)
+    problem = Problem(X, y, weights)
+    settings = {"alpha": 1e-3, "fit_intercept": fit_intercept}
+    model = classifier(loss, solver="dual", tol=1e-5, **settings).fit(*problem)
+    assert epochs
+    assert model.dual_gap_ <= 1e-5
+    count = len(epochs)
+    monkeypatch.setattr(_dual, "MANY", 40)
+    other = classifier(loss, solver="dual", tol=1e-5, **settings).fit(*problem)
+    assert len(epochs) == count
+    P, Q = (objective(m, problem, *full_params(m)) for m in (model, other))
+    assert P * (1 - model.dual_gap_) <= Q
+    assert Q * (1 - other.dual_gap_) <= P
+
+
+def test_what_was_worked_on_is_what_the_multipliers_say():
+    pytest.importorskip("numba")
+    ascents, own = [], _dual.Ascent.__init__
+    X, y = documents(900, 600, 40)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            _dual.Ascent,
+            "__init__",
+            lambda self, *args: own(self, *args) or ascents.append(self),
+        )
+        classifier("hinge", solver="dual", alpha=1e-4).fit(X, y)
+    ascent, rng = ascents[0], np.random.RandomState(0)
+    ascent.rebuild()  # from where the last proof has left it
+    ascent.epoch(rng, True)
+    for _ in range(3):
+        ascent.epoch(rng, False)
+    ascent._return()
+    V, r = ascent.state.V.copy(), ascent.state.r.copy()
+    ascent.rebuild()
+    size = np.abs(V).max()
+    np.testing.assert_allclose(V, ascent.state.V, rtol=0, atol=1e-10 * size)
+    np.testing.assert_allclose(r, ascent.state.r, rtol=0, atol=1e-12)

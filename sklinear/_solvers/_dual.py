@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from sklinear._data import Data
 from sklinear._duality import balancing_point, dual_value
@@ -23,14 +23,20 @@ DAMPING = 30.0  # of the intercept, in units of alpha / (mean squared norm of th
 CHUNK = 2**22  # products between looks at the keyboard, and numbers of dense rows
 FRESH = 20  # epochs after which what float32 sums have lost is made up for
 BALANCE = 0.3  # of the objective, what all of a balancing point costs, typically
+FIRST_SEEN = 8  # epoch after which the objective is seen though nobody listens
 WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
+MANY = 32  # classes beyond which hinges are worked on where they have a multiplier
+PATIENCE = 30  # epochs of such work before all is looked at again
+RARE = 0.02  # of the multipliers above 0 that may be missing in such work, twice
+SHRUNK = 0.05  # the gap that is left to it then, in units of what it began with
+LEFT_AT_WORK = 0.2  # the same for such work
 LEFT = 0.3  # of the mean gap: what others leave out has less
 LOST = 100  # epochs after which the ascent should be better than its start
 OFF_CENTRE = 100.0  # squared distance of the mean from 0, in units of the rows' from
 # it, beyond which float32 scores are too inexact for steps as long as the spread allows
 RETRY = 0.5  # of a gap at which a proof has failed
 REACH = 0.1  # of a move that settles the intercept, in units of a score
-ROWS = 2**12  # of a part of the dual variables that are moved
+LISTED = 32  # multipliers of a row above 0 that are kept in mind, at most
 WIDTHS = (1.0, 0.1, 0.01)  # at which a warm start's margins are rounded
 
 
@@ -45,7 +51,8 @@ def dual(
     """Maximise the dual by block coordinate ascent until the gap is at most ``tol``.
 
     Rows are visited in random order, in most epochs those only that were far from their
-    optimum, each's k dual variables solved exactly (Keerthi et al. 2008; Wang and Scott
+    optimum, of the hinges with the classes only that have multipliers; each's k dual
+    variables are solved exactly (Keerthi et al. 2008; Wang and Scott
     2021) while W = -X' U / (2 alpha) follows. The intercept is
     free: an epoch holds it near where it was by a proximal term eps ||b - b_ref||^2,
     and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). What is
@@ -80,7 +87,10 @@ def dual(
             objective, polish = _rescaled(objective, monitor), True
     if polish and not monitor.spent:
         finish(objective, monitor)
-    return concluded(objective, monitor, "epochs")
+    from sklinear._solvers._dual_proof import visited_compiled
+
+    solution = concluded(objective, monitor, "epochs")
+    return replace(solution, visitor=visited_compiled if data.sparse else None)
 
 
 def _rescaled(objective: Objective, monitor: Monitor) -> Objective:
@@ -120,26 +130,30 @@ def descend(
 
     Proofs cost two passes, so they wait for the gap that an epoch meets on its way. The
     objective, half of one, is seen where all rows were visited, if somebody wants to
-    know, else at twice as many epochs each time.
+    know, else at twice as many epochs each time, at least.
     """
     cheap = is_cheap(objective)
     wanted = monitor.report.listens or cheap
-    near, due, enough, at_start, seen = False, 0, monitor.tol, monitor.primal, 0
+    near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
+    seen, met = FIRST_SEEN, np.inf
     for epoch in range(epochs):
         last = epoch + 1 == epochs or len(monitor.history) + 1 >= monitor.max_iter
         whole = near or last or epoch < 2 or epoch >= due
         if epoch % FRESH == FRESH - 1:
             ascent.rebuild()
-        if whole:
-            due = epoch + WHOLE + epoch // (4 * WHOLE)
         gap = ascent.epoch(rng, whole)
+        if whole:
+            due = epoch + (PATIENCE if ascent.works else WHOLE + epoch // (4 * WHOLE))
+            met = gap
+        elif ascent.works and gap < SHRUNK * met:
+            due = epoch + 1
         if not np.isfinite(gap):  # steps too long for what rounding leaves of the rows
             return True
         ascent.tighten(monitor.tol)
         near = gap <= enough
         if whole and (near or last):
             W, b, primal, dual = ascent.certified()
-            monitor.offer(objective.join(W, b), primal, dual)
+            monitor.offer(objective.join(W, b), primal, dual, keep=True)
             enough, near = min(RETRY * gap, monitor.tol), False
             if not monitor.done:
                 ascent.rebuild()
@@ -169,7 +183,10 @@ class Ascent:
         objective: Objective,
         start: tuple[np.ndarray, np.ndarray],
     ):
+        from sklinear._solvers import _dual_moves, _dual_work
+
         (n, d), k = data.X.shape, data.n_classes
+        self.working, self.moves = _dual_work, _dual_moves
         self.kernels, self.data, self.objective = kernels, data, objective
         kinds = {CrossEntropy: 0, Hinge: 1, SquaredHinge: 2}
         self.power = kinds[type(objective.loss)]
@@ -177,9 +194,9 @@ class Ascent:
         self.counted = np.flatnonzero(data.weights)
         X = data.X
         squares, shifts = np.zeros(n), np.zeros(n)
-        csr = np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int64)
+        csr = np.zeros(0), np.zeros(0, np.uint32), np.zeros(0, np.int64)
         if data.sparse:
-            indices = X.indices.astype(np.int32, copy=False)
+            indices = X.indices.astype(np.int32, copy=False).view(np.uint32)
             csr = X.data, indices, X.indptr.astype(np.int64, copy=False)
             squares, shifts = kernels.norms(*csr, self.mean)
             off_centre = float((self.mean**2).sum())
@@ -204,23 +221,30 @@ class Ascent:
             squares,
             shifts,
         )
-        V = np.zeros((d, k), csr[0].dtype)
-        self.state = kernels.State(np.zeros((n, k)), V, *np.zeros((3, k)))
+        self.state = kernels.empty(n, d, k, csr[0].dtype)
+        self.lists = kernels.Lists(
+            np.zeros((n, min(k, LISTED)), np.uint32), np.full(n, -1, np.int32)
+        )
+        self.work: Any = None
+        self.room: Any = None
+        self.at_work, self.reused = False, 0
+        self.works = self.power > 0 and data.sparse and k > MANY
+        self.works &= k * len(csr[0]) < 2**32  # places are uint32
         self.gaps, self.primal = np.zeros(n), np.inf
         self._start(*start)
 
     def _start(self, W: np.ndarray, b: np.ndarray) -> None:
         """The best of zero and the score gradients at a point."""
-        y = self.data.y
+        y, warm = self.data.y, W.any()
         A, b_ref = self.state.A, self.state.b_ref
         if self.objective.fit_intercept:
-            b_ref[:] = b + self.mean @ W
+            b_ref[:] = b + (self.mean @ W if warm else 0)
             b_ref -= b_ref.mean()
         if self.power == 0:
             A[np.arange(len(y)), y] = 1
-            if self.objective.fit_intercept and not W.any():
+            if self.objective.fit_intercept and not warm:
                 b_ref[:] = np.log(self.data.class_masses)
-        if not W.any():
+        if not warm:
             return
         loss = self.objective.loss
         losses = [loss]
@@ -250,12 +274,14 @@ class Ascent:
 
     def rebuild(self) -> None:
         """V, r and g from the dual variables."""
+        self._return()
         state = self.state
         state.V[:], state.r[:] = 0, 0
         for rows, part in self._chunks(self.counted):
             self.kernels.pull(rows, state, self.scales, part, not self.data.sparse)
         if self.data.sparse:
-            state.g[:] = self.kernels.moments(state.V, self.mean)[0]
+            k = len(state.g)
+            state.g[:] = self.kernels.moments(state.V, self.mean)[0][:k]
 
     def epoch(self, rng: np.random.RandomState, whole: bool) -> float:
         """Visit the rows once, or those that matter; an estimate of the relative gap.
@@ -267,17 +293,53 @@ class Ascent:
         state.b_ref[:] -= state.r * scales.intercept  # b_ref = b
         kernels, rows = self.kernels, self.counted
         self.data.tally.add(len(rows))
+        if self.works and not whole:
+            return self._work_on(rng) / self.primal
+        self._return()
         visit = kernels.softmax_epoch if self.power == 0 else kernels.hinge_epoch
+        more = (self.lists,) if self.power else ()
         if not whole:
             gaps = self.gaps[rows]
             rows = rows[gaps > LEFT * gaps.mean()]
         loss = 0.0
         for part_rows, part in self._chunks(rng.permutation(rows)):
             args = part_rows, state, scales, part, packed, self.power, self.gaps
-            loss += visit(*args)
+            loss += visit(*args, *more)
         if whole:
             self.primal = loss + self.objective.alpha * self._square()
         return float(self.gaps.sum()) / self.primal
+
+    def _work_on(self, rng: np.random.RandomState) -> float:
+        """Visit rows that matter, and of them the classes that do; the gaps' sum."""
+        working, parts = self.working, (self.rows, self.state)
+        if not self.at_work and self._is_as_it_was():
+            working.refreshed(self.work, self.state, self.gaps)
+            self.reused += 1
+        elif not self.at_work:
+            counts, size = working.counts_of(*parts, self.lists)
+            if self.room is None or size > len(self.room.places):
+                self.room = working.room_for(size, *parts)
+            order = rng.permutation(self.counted)
+            more = self.scales, self.lists, counts, order, self.gaps
+            self.work = working.gathered(self.room, *parts, *more)
+            self.reused = 0
+        self.at_work = True
+        left = LEFT_AT_WORK * self.work.facts[:, working.GAP].mean()
+        args = self.state, self.scales, self.power, left
+        return working.work_epoch(self.work, *args)
+
+    def _is_as_it_was(self) -> bool:
+        """Whether what was worked on last time is nearly what is to be now."""
+        if self.work is None:
+            return False
+        missed, count = self.working.missed(self.work, self.state, self.lists)
+        return missed == 0 or (missed < RARE * count and self.reused < 2)
+
+    def _return(self) -> None:
+        """What was worked on, back to where it belongs."""
+        if self.at_work:
+            self.working.returned(self.work, self.state)
+            self.at_work = False
 
     def tighten(self, tol: float) -> None:
         """Weaken the proximal term where the intercept's constraint is what is left to
@@ -297,7 +359,7 @@ class Ascent:
                 yield self.rows, order[first : first + step]
             return
         step = max(1, min(CHUNK // (k * d), 2**16 // d))
-        indices = np.tile(np.arange(d, dtype=np.int32), min(step, len(order)))
+        indices = np.tile(np.arange(d, dtype=np.uint32), min(step, len(order)))
         indptr = d * np.arange(step + 1)
         for first in range(0, len(order), step):
             part = order[first : first + step]
@@ -330,7 +392,7 @@ class Ascent:
             cost = objective.loss.conjugate(G, np.arange(len(masses))) @ masses
             conjugate = (1 - t) * conjugate + t * float(cost)
             np.fill_diagonal(G, G.diagonal() + 1 if self.power == 0 else 0)
-            near.A[:] = (1 - t) * near.A + t * G[self.data.y]
+            self.moves.mix(near.A, self.data.y, t, G)
         self.state = near
         self.rebuild()
         self.state = state
@@ -351,10 +413,8 @@ class Ascent:
 
     def _coef(self) -> np.ndarray:
         """W."""
-        W = self.state.V.astype(np.float64)
-        if self.data.sparse:
-            W += self.scales.coef * np.outer(self.mean, self.state.r)
-        return W
+        along = self.state.r * self.scales.coef * self.data.sparse
+        return self.kernels.coefficients(self.state.V, self.mean, along)
 
     def _square(self) -> float:
         """||W||^2, without W."""
@@ -377,34 +437,12 @@ class Ascent:
         They move along the loss's leeway, as for the certificate, whose cost is of the
         order of the square of 1' U.
         """
-        A, y, loss = self.state.A.copy(), self.data.y, self.objective.loss
-        n, k = A.shape
-        edges, parts = np.zeros((k, k)), []
-        for start in range(0, n, ROWS):
-            own = slice(start, start + ROWS)
-            count = len(y[own])
-            gradient, true = A[own].copy(), (np.arange(count), y[own])
-            gradient[true] -= 1  # all that counts of it is the softmax's
-            leeway = loss.leeway(gradient, y[own], REACH)
-            shape = (self.data.weights[own], (y[own], np.arange(count)))
-            edges += scipy.sparse.csr_matrix(shape, (k, count)) @ leeway
-            parts.append((own, true, leeway))
+        A, y, weights = self.state.A.copy(), self.data.y, self.data.weights
+        edges = self.moves.edges(A, y, weights, self.power, REACH)
         edges += edges.T
         laplacian = np.diag(edges.sum(axis=1)) - edges
         v = -np.linalg.lstsq(laplacian, self.state.r, rcond=SPLIT)[0]
-        moves = np.ptp(v) < REACH
-        residual = np.zeros(k)
-        for own, true, move in parts:
-            part = A[own]
-            if moves:
-                move *= v - v[y[own], None]
-                if self.power == 0:
-                    move[true] = -move.sum(axis=1)
-                part += move
-            U = part * self.data.weights[own, None]
-            if self.power == 0:
-                U[true] -= self.data.weights[own]
-            else:
-                U[true] = -U.sum(axis=1)
-            residual += U.sum(axis=0)
-        return A, residual
+        if np.ptp(v) >= REACH:
+            v[:] = 0
+        by_class = self.moves.move(A, y, weights, self.power, REACH, v)
+        return A, by_class.sum(axis=0)

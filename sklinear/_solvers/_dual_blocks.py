@@ -161,12 +161,15 @@ def exponential(x: float) -> float:
 
 
 @compiled
-def probabilities(t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray) -> None:
+def probabilities(
+    t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray, enough: float = 1e-12
+) -> None:
     """Solve log q_j + c q_j = t_j - l, sum q = 1, from a guess of log q and q.
 
     The minimum of sum q log q + c/2 ||q||^2 - t' q over the simplex. Newton's method
-    for log q and l at once, each step of which is explicit. Should it not settle, l is
-    bracketed, which costs a second loop.
+    for log q and l at once, each step of which is explicit. It ends with one that was
+    no longer than the root of ``enough``: the next would have the square of its length.
+    Should it not settle, l is bracketed, which costs a second loop.
     """
     k = len(t)
     for _ in range(12):
@@ -179,7 +182,7 @@ def probabilities(t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray) -> 
             break
         for j in range(k):
             q[j] = exponential(log_q[j])
-        if size < 1e-12:  # the next step would have the square of this one's
+        if size < enough:
             inverse = 1 / total(q)
             for j in range(k):
                 q[j] *= inverse

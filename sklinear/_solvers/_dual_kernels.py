@@ -26,13 +26,20 @@ from sklinear._solvers._dual_blocks import (
     summing,
     total,
 )
+from sklinear._solvers._dual_vectors import (
+    LANES,
+    above,
+    add_products,
+    padded,
+    subtract_products,
+)
 
 
 class Rows(NamedTuple):
     """Rows in CSR form, with all that does not change during a fit."""
 
     data: np.ndarray  # (nnz,)
-    indices: np.ndarray  # (nnz,) int32
+    indices: np.ndarray  # (nnz,) uint32, which are not looked at for a sign
     indptr: np.ndarray  # (m + 1,) int64
     y: np.ndarray  # (n,)
     weights: np.ndarray  # (n,)
@@ -44,10 +51,17 @@ class State(NamedTuple):
     """The dual variables and what is kept of them."""
 
     A: np.ndarray  # (n, k)
-    V: np.ndarray  # (d, k)
+    V: np.ndarray  # (d, k), padded with columns of zeros
     r: np.ndarray  # (k,)
     g: np.ndarray  # (k,)
     b_ref: np.ndarray  # (k,)
+
+
+class Lists(NamedTuple):
+    """The classes whose multipliers were above 0 when a row was last seen whole."""
+
+    classes: np.ndarray  # (n, m) uint32
+    counts: np.ndarray  # (n,) int32, below 0 where it is not known or has no room
 
 
 class Scales(NamedTuple):
@@ -58,6 +72,15 @@ class Scales(NamedTuple):
     mean: float  # mean' mean
 
 
+def empty(n: int, d: int, k: int, dtype: Any) -> State:
+    """A state where all is 0."""
+    V = np.zeros((d, padded(k)), dtype)
+    return State(np.zeros((n, k)), V, *np.zeros((3, k)))
+
+
+NEAR = 1e-3  # square of a step of log q after which a row's solution is good enough
+SOME = 32  # classes beyond which those are left out whose margin holds
+FEW = 4  # of how many classes one changes, that they are changed one by one
 FAR = 1e30  # margin of the true class to itself, which never counts
 
 
@@ -102,13 +125,25 @@ def _square(v: np.ndarray) -> float:
 
 
 @compiled
+def coefficients(V: np.ndarray, mean: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """V + mean along' in float64, without the padding."""
+    d, k = len(V), len(along)
+    W = np.empty((d, k))
+    for i in range(d):
+        for j in range(k):
+            W[i, j] = V[i, j] + mean[i] * along[j]
+    return W
+
+
+@compiled
 def pull(
     rows: Rows, state: State, scales: Scales, order: np.ndarray, packed: bool
 ) -> None:
     """Add some rows' part to V and r."""
     A, V, r, _, _ = state
-    k = V.shape[1]
-    u, change = np.empty(k), np.empty(k, V.dtype)
+    k = A.shape[1]
+    u, change = np.empty(k), np.zeros(V.shape[1], V.dtype)
+    seen = np.empty(k, np.uint32)
     for place in range(len(order)):
         i = order[place]
         at = place if packed else i
@@ -119,13 +154,21 @@ def pull(
             rest += u[j]
         # the softmax's gradient w (q - e_y) adds up to 0 as exactly as the hinge's
         u[y] -= rest
+        count = 0
         for j in range(k):
-            r[j] += u[j]
+            if u[j] != 0:
+                r[j] += u[j]
+                seen[count] = j
+                count += 1
             change[j] = scales.coef * u[j]
-        for t in range(rows.indptr[at], rows.indptr[at + 1]):
-            x, v = rows.data[t], V[rows.indices[t]]
-            for j in range(k):
-                v[j] -= x * change[j]
+        start, stop = rows.indptr[at], rows.indptr[at + 1]
+        if FEW * count < k:
+            for t in range(start, stop):
+                x, v = rows.data[t], V[rows.indices[t]]
+                for c in range(count):
+                    v[seen[c]] -= x * change[seen[c]]
+        elif count:
+            subtract_products(V, rows.data, rows.indices, start, stop, change)
 
 
 @compiled
@@ -142,8 +185,9 @@ def survey(
     ``power`` is 0 for the softmax.
     """
     A, V, r, g, b_ref = state
-    k = V.shape[1]
-    s = np.empty(k, V.dtype)
+    k = A.shape[1]
+    wide = np.zeros(V.shape[1], V.dtype)
+    s = wide[:k]
     loss = conjugate = 0.0
     for place in range(len(order)):
         i = order[place]
@@ -152,10 +196,8 @@ def survey(
         tilt = (rows.shifts[i] - scales.mean) * scales.coef
         for j in range(k):
             s[j] = b_ref[j] - g[j] + tilt * r[j]
-        for t in range(rows.indptr[at], rows.indptr[at + 1]):
-            x, v = rows.data[t], V[rows.indices[t]]
-            for j in range(k):
-                s[j] += x * v[j]
+        start, stop = rows.indptr[at], rows.indptr[at + 1]
+        add_products(wide, rows.data, rows.indices, start, stop, V)
         value = dual = 0.0
         if power == 0:
             top, own = largest(s), s[y]
@@ -182,21 +224,13 @@ def survey(
 
 
 @summing
-def _met(
-    s: np.ndarray, own: float, a: np.ndarray, power: int, ridge: float, cap: float
-) -> Any:
-    """One row's loss, gap, distance from what it would be if alone, and sum of a."""
-    loss = gap = slope = before = 0.0
+def _violated(s: np.ndarray, own: float, power: int) -> float:
+    """A row's loss, its true class left out."""
+    loss = 0.0
     for j in range(len(s)):
-        margin = np.float64(s[j] - own)
-        violation = max(margin, 0.0)
-        value = violation if power == 1 else violation * violation
-        loss += value
-        gap += value - a[j] * (margin - 0.5 * ridge * a[j])
-        rise = margin - ridge * a[j]
-        slope += abs(min(max(a[j] + rise, 0.0), cap) - a[j])
-        before += a[j]
-    return loss, gap, slope, before
+        violation = max(np.float64(s[j] - own), 0.0)
+        loss += violation if power == 1 else violation * violation
+    return loss
 
 
 @compiled
@@ -208,16 +242,21 @@ def hinge_epoch(
     packed: bool,
     power: int,
     gaps: np.ndarray,
+    lists: Lists,
 ) -> float:
     """Visit the rows ``order``; their loss, and in ``gaps`` each gap, as they were met.
 
     The CSR arrays of ``rows`` hold all rows or, ``packed``, those of ``order`` alone.
-    ``power`` is 1 for the hinge, 2 for its square.
+    ``power`` is 1 for the hinge, 2 for its square. Few multipliers of a row are ever
+    above 0: of many classes those that are, and the margins that are violated, are
+    solved for, the others left at 0.
     """
     A, V, r, g, b_ref = state
-    k = V.shape[1]
-    s, z, a = np.empty(k, V.dtype), np.empty(k), np.empty(k)
-    change = np.empty(k, V.dtype)
+    k, width, room = A.shape[1], V.shape[1], lists.classes.shape[1]
+    s, level = np.zeros(width, V.dtype), np.empty(1, V.dtype)
+    z, old, new = np.empty(k), np.empty(k), np.empty(k)
+    seen, change = np.empty(k + 1, np.uint32), np.empty(k + 1, V.dtype)
+    dense = np.zeros(width, V.dtype)
     cap = np.inf if power == 2 else 1.0
     ridge = 0.5 * (power - 1)
     all_loss = 0.0
@@ -225,39 +264,90 @@ def hinge_epoch(
         i = order[place]
         at = place if packed else i
         start, stop = rows.indptr[at], rows.indptr[at + 1]
-        y, w = rows.y[i], rows.weights[i]
+        y, w, a, classes = rows.y[i], rows.weights[i], A[i], lists.classes[i]
+        listed = lists.counts[i]
         tilt = (rows.shifts[i] - scales.mean) * scales.coef - scales.intercept
         for j in range(k):
             s[j] = b_ref[j] - g[j] + tilt * r[j]
-        for t in range(start, stop):
-            x, v = rows.data[t], V[rows.indices[t]]
-            for j in range(k):
-                s[j] += x * v[j]
+        add_products(s, rows.data, rows.indices, start, stop, V)
+        s[k:] = -FAR
         own = s[y] - 1
+        level[0] = own if k > SOME else -FAR / 2  # of a few classes all are solved for
         s[y] = -FAR
-        loss, gap, slope, before = _met(s, own, A[i], power, ridge, cap)
+        loss = _violated(s, own, power)
+        count = 0
+        if listed < 0:
+            for j in range(k):
+                if a[j] > 0:
+                    seen[count] = j
+                    count += 1
+        else:
+            for c in range(listed):
+                seen[c] = classes[c]
+            count = listed
+        for c in range(count):
+            z[c] = s[seen[c]] - own
+            s[seen[c]] = -FAR  # lest it be seen twice
+        for first in range(0, width, LANES):
+            bits = above(s, first, level[0])
+            j = first
+            while bits:
+                if bits & 1:
+                    seen[count] = j
+                    z[count] = s[j] - own
+                    count += 1
+                bits >>= 1
+                j += 1
         all_loss += w * loss
+        gap, before, slope = loss, 0.0, 0.0
+        for c in range(count):
+            old[c] = a[seen[c]]
+            gap -= old[c] * (z[c] - 0.5 * ridge * old[c])
+            rise = z[c] - ridge * old[c]
+            slope += abs(min(max(old[c] + rise, 0.0), cap) - old[c])
+            before += old[c]
         gaps[i] = w * gap
         if slope == 0:
             continue
         h = w * (rows.squares[i] * scales.coef + scales.intercept)
-        for j in range(k):
-            z[j] = s[j] - own + h * (A[i, j] + before)
-        multipliers(z, h, ridge, cap, before, a)
-        for j in range(k):
-            z[j] = w * (a[j] - A[i, j])
-            A[i, j] = a[j]
-        z[y] = 0.0
-        z[y] = -total(z)
-        tilt = rows.shifts[i] * scales.coef
-        for j in range(k):
-            r[j] += z[j]
-            g[j] -= tilt * z[j]
-            change[j] = scales.coef * z[j]
-        for t in range(start, stop):
-            x, v = rows.data[t], V[rows.indices[t]]
-            for j in range(k):
-                v[j] -= x * change[j]
+        for c in range(count):
+            z[c] += h * (old[c] + before)
+        multipliers(z[:count], h, ridge, cap, before, new[:count])
+        kept = 0
+        for c in range(count):
+            if new[c] > 0:
+                if kept < room:
+                    classes[kept] = seen[c]
+                kept += 1
+        lists.counts[i] = kept if kept <= room else -1
+        rest, tilt, changed = 0.0, rows.shifts[i] * scales.coef, 0
+        for c in range(count):
+            u = w * (new[c] - old[c])
+            if u != 0:
+                j = seen[c]
+                a[j] = new[c]
+                rest += u
+                r[j] += u
+                g[j] -= tilt * u
+                seen[changed] = j
+                change[changed] = scales.coef * u
+                changed += 1
+        r[y] -= rest
+        g[y] += tilt * rest
+        seen[changed] = y
+        change[changed] = -scales.coef * rest
+        changed += 1
+        if FEW * changed < k:
+            for t in range(start, stop):
+                x, v = rows.data[t], V[rows.indices[t]]
+                for c in range(changed):
+                    v[seen[c]] -= x * change[c]
+            continue
+        for c in range(changed):
+            dense[seen[c]] = change[c]
+        subtract_products(V, rows.data, rows.indices, start, stop, dense)
+        for c in range(changed):
+            dense[seen[c]] = 0
     return all_loss
 
 
@@ -283,9 +373,9 @@ def softmax_epoch(
 ) -> float:
     """As ``hinge_epoch``; the gaps are so to second order in q - softmax(s)."""
     A, V, r, g, b_ref = state
-    k = V.shape[1]
-    s, t, q = np.empty(k, V.dtype), np.empty(k), np.empty(k)
-    log_q, change = np.empty(k), np.empty(k, V.dtype)
+    k = A.shape[1]
+    wide, change = np.zeros((2, V.shape[1]), V.dtype)
+    s, t, q, log_q = wide[:k], np.empty(k), np.empty(k), np.empty(k)
     loss = 0.0
     for place in range(len(order)):
         i = order[place]
@@ -295,10 +385,7 @@ def softmax_epoch(
         tilt = (rows.shifts[i] - scales.mean) * scales.coef - scales.intercept
         for j in range(k):
             s[j] = b_ref[j] - g[j] + tilt * r[j]
-        for m in range(start, stop):
-            x, v = rows.data[m], V[rows.indices[m]]
-            for j in range(k):
-                s[j] += x * v[j]
+        add_products(wide, rows.data, rows.indices, start, stop, V)
         top = largest(s)
         for j in range(k):
             log_q[j] = s[j] - top
@@ -312,15 +399,12 @@ def softmax_epoch(
             log_q[j] -= shift
             q[j] *= 1 / mass
         gaps[i] = w * _off(q, A[i])
-        probabilities(t, h, log_q, q)
+        probabilities(t, h, log_q, q, NEAR)
         for j in range(k):
             u = w * (q[j] - A[i, j])
             A[i, j] = q[j]
             r[j] += u
             g[j] -= rows.shifts[i] * scales.coef * u
             change[j] = scales.coef * u
-        for m in range(start, stop):
-            x, v = rows.data[m], V[rows.indices[m]]
-            for j in range(k):
-                v[j] -= x * change[j]
+        subtract_products(V, rows.data, rows.indices, start, stop, change)
     return loss

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklinear._certificate import Visit
 from sklinear._duality import relative_gap
 from sklinear._objective import Evaluation, Point
 
@@ -78,6 +79,9 @@ class Solution:
     message: str  # where and why it stopped
     history: list[float]  # objective after each iteration
     witness: Witness | None = None
+    visitor: Callable[..., Visit] | None = (
+        None  # the certificate's, if it has a quick one
+    )
 
 
 @dataclass
@@ -113,12 +117,16 @@ class Monitor:
         primal: float,
         dual: float = 0.0,
         witness: Witness | None = None,
+        keep: bool = False,
     ) -> None:
-        """A point and its objective, a lower bound of the optimum."""
+        """A point and its objective, a lower bound of the optimum.
+
+        The point is copied, unless it is told to ``keep`` it.
+        """
         if dual > self.dual:
             self.dual, self.witness = dual, witness
         if primal < self.primal:
-            self.primal, self.params = primal, params.copy()
+            self.primal, self.params = primal, params if keep else params.copy()
             if self.drafting and self.main is not None:
                 self.main.guess, self.main.guessed = primal, self.params
 
