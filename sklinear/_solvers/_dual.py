@@ -320,7 +320,8 @@ class Ascent:
             if self.room is None or size > len(self.room.places):
                 self.room = working.room_for(size, *parts)
             order = rng.permutation(self.counted)
-            more = self.scales, self.lists, counts, order, self.gaps
+            kept = order[counts[order] > 0]
+            more = self.scales, self.lists, counts, kept, self.gaps
             self.work = working.gathered(self.room, *parts, *more)
             self.reused = 0
         self.at_work = True

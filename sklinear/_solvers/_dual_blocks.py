@@ -136,7 +136,32 @@ def _median_place(
                 if low < place < high:
                     places[count] = place
                     count += 1
-    return np.sort(places[:count])[count // 2] if count else low
+    return _middle(places[:count]) if count else low
+
+
+@compiled
+def _middle(a: np.ndarray) -> float:
+    """The median of numbers that are put in another order (Hoare 1961).
+
+    np.sort would take three seconds more to compile.
+    """
+    low, high, k = 0, len(a) - 1, len(a) // 2
+    while low < high:
+        pivot, i, j = a[k], low, high
+        while i <= j:
+            while a[i] < pivot:
+                i += 1
+            while pivot < a[j]:
+                j -= 1
+            if i <= j:
+                a[i], a[j] = a[j], a[i]
+                i += 1
+                j -= 1
+        if j < k:
+            low = i
+        if k < i:
+            high = j
+    return a[k]
 
 
 @compiled
@@ -221,7 +246,7 @@ def _bracketed(t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray) -> Non
     sum_j q_j(l) falls and is convex: from the left Newton's method rises to its root.
     At l = max t - c some q_j is at least 1; at max t + log k each is at most 1 / k.
     """
-    k, top = len(t), t.max()
+    k, top = len(t), largest(t)
     low, high = top - c, top + np.log(k)
     level = low
     for _ in range(200):

@@ -11,7 +11,7 @@ from sklinear._certificate import EPS, LARGEST_EXACT, Visit, visited
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge
 from sklinear._objective import Point
-from sklinear._solvers._dual_blocks import compiled
+from sklinear._solvers._dual_blocks import compiled, largest
 
 TINY = 1e-20  # exp of a score below the largest from which on logs are exact
 
@@ -113,7 +113,7 @@ def _visit_rows(
         value = conjugate = rest = 0.0
         count = near = 0
         if power == 0:
-            top = s.max()
+            top = largest(s)
             for j in range(k):
                 p[j] = np.exp(s[j] - top)
             true = p[y]

@@ -81,13 +81,12 @@ def gathered(
     scales: Scales,
     lists: Lists,
     counts: np.ndarray,
-    order: np.ndarray,
+    kept: np.ndarray,
     gaps: np.ndarray,
 ) -> Work:
-    """Of all rows of ``order`` that have multipliers above 0, in this order."""
+    """Of the rows ``kept``, which have multipliers above 0, in this order."""
     A, V = state.A, state.V
     k, d = A.shape[1], len(V)
-    kept = order[counts[order] > 0]
     m = len(kept)
     ends, begins = np.zeros(m + 1, np.int64), np.zeros(m + 1, np.int64)
     for row in range(m):
