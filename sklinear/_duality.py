@@ -34,6 +34,19 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
     return max(value, 0.0)
 
 
+def distance(objective: Objective, at: Evaluation, dual: float) -> float:
+    """How far the (smoothed) objective is above its own optimum, at most.
+
+    Without a penalty there is no bound; then the squared gradient, whose metric is
+    nearly that of the Hessian, is an estimate.
+    """
+    if objective.alpha == 0:
+        return float(np.vdot(at.gradient, at.gradient))
+    unbalanced = dual_value(objective, at, balance=False) - dual
+    square = float(np.vdot(at.slack, at.slack))
+    return square / (4 * objective.alpha) + max(unbalanced, 0.0)
+
+
 def balanced(
     objective: Objective, residual: np.ndarray, conjugate: float, pulled: np.ndarray
 ) -> tuple[float, float, np.ndarray]:

@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from sklinear._data import Block, Data
-from sklinear._duality import dual_value
+from sklinear._duality import distance, dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._objective import Objective
 from sklinear._solvers import _streaming as streaming
@@ -253,7 +253,7 @@ def _descend(
             if _suffices(objective, state, monitor, exact):
                 return True, objective
         gap = max(state.at.primal - state.dual, 0.0)
-        off = _distance(objective, state)
+        off = distance(objective, state.at, state.dual)
         # the first step, from another problem's end, has its curvature against it
         if steps > 1 and off > max(4 * promise, 0.2) * before:
             share *= 2  # the sample was too small for the step it promised
@@ -320,19 +320,6 @@ def _suffices(
     monitor.offer(state.params, state.at.primal, state.dual, witness)
     enough = POLISHED if objective.data.streamed else monitor.polish
     return monitor.done and (not exact or monitor.gap <= enough)
-
-
-def _distance(objective: Objective, state: State) -> float:
-    """How far the (smoothed) objective is above its own optimum, at most.
-
-    Without a penalty there is no bound; then the squared gradient, whose metric is
-    nearly that of the Hessian, is an estimate.
-    """
-    at, alpha = state.at, objective.alpha
-    if alpha == 0:
-        return float(np.vdot(at.gradient, at.gradient))
-    unbalanced = dual_value(objective, at, balance=False) - state.dual
-    return float(np.vdot(at.slack, at.slack)) / (4 * alpha) + max(unbalanced, 0.0)
 
 
 def _recentre(

@@ -79,9 +79,7 @@ class Solution:
     message: str  # where and why it stopped
     history: list[float]  # objective after each iteration
     witness: Witness | None = None
-    visitor: Callable[..., Visit] | None = (
-        None  # the certificate's, if it has a quick one
-    )
+    visitor: Callable[..., Visit] | None = None  # a quick one for the certificate
 
 
 @dataclass
