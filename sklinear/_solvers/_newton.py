@@ -68,6 +68,7 @@ LARGE = 2**22  # numbers in X from which on first Hessians are rough
 FEWEST_ROWS = 1024  # to centre and scale by
 COPIED = 0.6  # bytes for each value of X, in a sample of its rows
 GROWTH = 4  # of the sample of rows, from one stage to the next
+NARROWEST = 0.4  # power of eps: a margin's rounding by it is the multiplier's error
 WARM_WIDTH = 0.5  # of a hinge's rounding near the optimum, in units of delta
 ROUGH = 0.02  # more would fit the sample, not the rows
 SETTLED = 0.1  # of the gap that is asked for: what a last step may leave
@@ -331,7 +332,7 @@ def _recentre(
     """
     loss = objective.loss
     assert isinstance(loss, Hinge)
-    smallest = loss.delta * np.sqrt(np.finfo(objective.data.dtype).eps)
+    smallest = loss.delta * float(np.finfo(objective.data.dtype).eps) ** NARROWEST
     width = max(loss.width * shrink, smallest)
     if objective.data.streamed:
         past = *loss.past, (*objective.split(state.params), loss.width)
