@@ -208,7 +208,7 @@ class Data:
         ``single``."""
         y, k = self.y[rows], self.n_classes
         self.tally.add(len(rows))
-        if not single or self.sparse or self.X.dtype == np.float32:
+        if not single or self.sparse or self.X.dtype.itemsize <= 4:
             dtype = np.float32 if single else self.dtype
             return Data(self.X[rows], y, weights, k, dtype, self.tally)
         X = np.empty((len(rows), self.X.shape[1]), np.float32)
