@@ -204,8 +204,10 @@ class Data:
     def sample(
         self, rows: np.ndarray, weights: np.ndarray, single: bool = False
     ) -> Data:
-        """A copy of some rows, with other weights; in float32, computed in it, too, if
-        ``single``."""
+        """A copy of some rows, with other weights.
+
+        If ``single``, computed in float32; and kept so, where that is the smaller copy.
+        """
         y, k = self.y[rows], self.n_classes
         self.tally.add(len(rows))
         if not single or self.sparse or self.X.dtype.itemsize <= 4:
