@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from mmap import mmap
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ BLOCK_SCORES, BLOCK_VALUES = 2**16, 2**20
 FEWEST_ROWS, FEWEST_CAST_ROWS = 256, 32
 TURN = 2**8  # rows of a part of a large matrix, which the cache holds
 MANY = 2**25  # numbers in X times classes, from which on several threads pay
+LARGE_ARRAY = 2**22  # bytes from which on it is the system's own
 # Of a mapped X's excerpt: bytes of it and of its scores, its part of the rows, and runs
 # of adjacent rows that it is made of, fewer where each takes a look at every column.
 EXCERPT, PART, RUNS, RUNS_BY_COLUMNS = 2**26, 8, 1024, 64
@@ -209,15 +211,17 @@ class Data:
         If ``single``, computed in float32; and kept so, where that is the smaller copy.
         """
         y, k = self.y[rows], self.n_classes
+        dtype = np.dtype(np.float32) if single else self.dtype
         self.tally.add(len(rows))
-        if not single or self.sparse or self.X.dtype.itemsize <= 4:
-            dtype = np.float32 if single else self.dtype
+        if self.sparse:
             return Data(self.X[rows], y, weights, k, dtype, self.tally)
-        X = np.empty((len(rows), self.X.shape[1]), np.float32)
+        smaller = single and self.X.dtype.itemsize > 4
+        shape = len(rows), self.X.shape[1]
+        X = large_array(shape, dtype if smaller else self.X.dtype)
         for cut in range(0, len(rows), self._step):  # no copy as it is at once
             part = slice(cut, cut + self._step)
             X[part] = self.X[rows[part]]
-        return Data(X, y, weights, k, np.float32, self.tally)
+        return Data(X, y, weights, k, dtype, self.tally)
 
     def astype(self, dtype: Any) -> Data:
         """The same data, with products computed in another precision."""
@@ -229,6 +233,18 @@ class Data:
                 self.X, self.y, self.weights, self.n_classes, dtype, self.tally
             )
         return self._casts[dtype]
+
+
+def large_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Memory that goes back to the system with the array, however large or small.
+
+    What ``malloc`` gives may stay the process's own, between what is used: copies of
+    rows that come and go would take as much again as any of them.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < LARGE_ARRAY:
+        return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, buffer=mmap(-1, size))
 
 
 def less_outer(matrix: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

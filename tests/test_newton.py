@@ -18,7 +18,13 @@ from sklinear._objective import Objective
 from sklinear._solvers import _frame, choose
 from sklinear._solvers._active import active_hessian, active_margins, active_step
 from sklinear._solvers._auto import _mean_square
-from sklinear._solvers._curvature import chances, diagonals, hessian, whole_hessian
+from sklinear._solvers._curvature import (
+    COPIED,
+    chances,
+    diagonals,
+    hessian,
+    whole_hessian,
+)
 from sklinear._solvers._frame import certify
 from sklinear._solvers._newton import _visit, refine
 from sklinear._solvers._solution import Monitor
@@ -157,13 +163,13 @@ def test_sampled_products_are_in_float32_where_that_is_exact_enough(
     sampled, whole = hessian(*args), whole_hessian(at, scores)
     n = sampled.objective.data.shape[0]
     exact = dtype == np.float32 or single or dtype == np.uint8
-    most = 1.1 / (4 if exact else 8)  # bytes copied for each value of X
+    most = COPIED / (4 if exact else 8)
     assert 0.9 * min(0.2, most) < n / len(y) < 1.1 * min(0.2, most)
     assert sampled.objective.data.dtype == (np.float32 if exact else np.float64)
     direction = rng.normal(size=at.shape)
     direction -= direction.mean(axis=1)[:, None]
     product, expected = sampled(direction)[0], whole(direction)[0]
-    # a sample of 2750 rows or more of a sum of 20000; float32 far from 0 is the user's
+    # a sample of 2000 rows or more of a sum of 20000; float32 far from 0 is the user's
     far = dtype == np.float32 and not single
     off = np.linalg.norm(product - expected) / np.linalg.norm(expected)
     assert off < (1.0 if far else 0.2)

@@ -6,13 +6,13 @@ from conftest import PROBLEMS, TIGHT, classifier, full_params, objective
 
 from sklinear._data import Data
 from sklinear._losses import Hinge
-from sklinear._solvers import _costs, _curvature
+from sklinear._solvers import _costs, _preconditioner
 
 VARIANTS = {
     "dense": {},
     "blocks": {(_costs, "DENSE"): 0},
-    "one block": {(_costs, "DENSE"): 0, (_curvature, "LARGEST_STREAMED"): 0},
-    "diagonal": {(_costs, "DENSE"): 0, (_curvature, "LARGEST_BLOCK"): 0},
+    "one block": {(_costs, "DENSE"): 0, (_preconditioner, "LARGEST_STREAMED"): 0},
+    "diagonal": {(_costs, "DENSE"): 0, (_preconditioner, "LARGEST_BLOCK"): 0},
 }
 
 

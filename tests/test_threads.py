@@ -10,7 +10,7 @@ import scipy.sparse
 
 from sklinear import LinearSVMClassifier, SoftmaxClassifier, _data, _threads
 from sklinear._losses import CrossEntropy
-from sklinear._solvers import _curvature
+from sklinear._solvers import _preconditioner
 from sklinear._threads import ordered, single_threaded_blas
 
 MODELS = {
@@ -38,8 +38,8 @@ def three_threads(monkeypatch):
     monkeypatch.setattr(_data, "MANY", 0)
     monkeypatch.setattr(_data, "BLOCK_SCORES", 2**10)
     monkeypatch.setattr(_data, "ordered", noted)
-    monkeypatch.setattr(_curvature, "ordered", noted)
-    monkeypatch.setattr(_curvature, "LARGE_BLOCK", 0)
+    monkeypatch.setattr(_preconditioner, "ordered", noted)
+    monkeypatch.setattr(_preconditioner, "LARGE_BLOCK", 0)
     return names
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from sklinear._data import BLOCK_SCORES, BLOCK_VALUES, FEWEST_ROWS, Data
 from sklinear._duality import balancing_point
 from sklinear._losses import Loss
-from sklinear._solvers._curvature import FEWEST_ROWS as FEWEST_SAMPLED
-from sklinear._solvers._curvature import ROWS_A_BLOCK, chances, inverse_of
+from sklinear._solvers._curvature import chances
+from sklinear._solvers._preconditioner import FEWEST_ROWS as FEWEST_SAMPLED
+from sklinear._solvers._preconditioner import ROWS_A_BLOCK, inverse_of
 from sklinear._variables import Variables
 
 MEMORY = 8  # pairs of steps and gradients that L-BFGS keeps

@@ -18,14 +18,14 @@ from sklinear._losses import Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import SOLVERS, choose
 from sklinear._solvers._batch import Batch, Descent
-from sklinear._solvers._curvature import (
+from sklinear._solvers._frame import Start, certify, concluded, from_priors
+from sklinear._solvers._intercept import centred
+from sklinear._solvers._newton import POLISHED, refine
+from sklinear._solvers._preconditioner import (
     LARGEST_BLOCK,
     LARGEST_BLOCKS,
     Preconditioner,
 )
-from sklinear._solvers._frame import Start, certify, concluded, from_priors
-from sklinear._solvers._intercept import centred
-from sklinear._solvers._newton import POLISHED, refine
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import LARGEST_FACTOR, choose_variables

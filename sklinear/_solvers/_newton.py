@@ -30,15 +30,9 @@ from sklinear._solvers._active import (
     written_cost,
 )
 from sklinear._solvers._costs import is_cheap, is_dense, is_sampled
-from sklinear._solvers._curvature import (
-    Arrays,
-    Preconditioner,
-    diagonals,
-    hessian,
-    inverse_of_blocks,
-    whole_hessian,
-)
+from sklinear._solvers._curvature import Arrays, diagonals, hessian, whole_hessian
 from sklinear._solvers._frame import Start, framed, is_unbalanced, settled
+from sklinear._solvers._preconditioner import Preconditioner, inverse_of_blocks
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
 from sklinear._solvers._steps import (
     State,
@@ -176,17 +170,22 @@ def _on_samples(
     most = max(int(COPIED * n / data.X.dtype.itemsize), least)
     for count in (least, min(GROWTH * least, most)):
         if count >= max(4 * d1, k):
-            chosen = np.sort(order[:count])
-            weights = data.weights[chosen]
-            sample = data.sample(chosen, weights / weights.sum())
             alpha = objective.alpha * np.sqrt(n / count)
-            some = objective.replace(data=sample, alpha=alpha)
+            some = objective.replace(data=_of_rows(data, order[:count]), alpha=alpha)
             draft = monitor.detour(DRAFT)
             _descend(some, params, draft, False, PATIENCE, preconditioner, 1.0)
             assert draft.params is not None
             params = draft.params
+            del some, draft  # or the next sample lies beside this one
             objective = smoothed(objective, WARM_WIDTH)
     return params
+
+
+def _of_rows(data: Data, rows: np.ndarray) -> Data:
+    """A copy of some rows, of total weight 1."""
+    rows = np.sort(rows)
+    weights = data.weights[rows]
+    return data.sample(rows, weights / weights.sum())
 
 
 def refine(

@@ -15,12 +15,11 @@ from sklinear._objective import Evaluation, Objective, Point, features, visits
 from sklinear._solvers._curvature import (
     Arrays,
     Hessian,
-    Precondition,
-    Preconditioner,
     StreamedHessian,
     chances,
     diagonals,
 )
+from sklinear._solvers._preconditioner import Precondition, Preconditioner
 from sklinear._solvers._solution import Monitor
 from sklinear._variables import Variables
 

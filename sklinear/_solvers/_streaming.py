@@ -14,11 +14,10 @@ import numpy as np
 
 from sklinear._duality import dual_value
 from sklinear._objective import Objective, Point, probe, visits
-from sklinear._solvers._curvature import (
-    Hessian,
+from sklinear._solvers._curvature import Hessian, StreamedHessian
+from sklinear._solvers._preconditioner import (
     Precondition,
     Preconditioner,
-    StreamedHessian,
     inverse_of_blocks,
     streamed_inverse,
 )
