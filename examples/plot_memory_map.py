@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits
 
 from sklinear import SoftmaxClassifier
 
-SIDE, ROWS, CHUNK = 20, 160_000, 10_000
+SIDE, ROWS, CHUNK = 20, 100_000, 10_000
 digits = load_digits()
 large = np.kron(digits.images, np.ones((2, 2)))  # (1797, 16, 16)
 rng = np.random.default_rng(0)
