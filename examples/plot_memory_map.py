@@ -3,7 +3,7 @@ A file larger than memory
 =========================
 
 ``fit`` takes a ``numpy.memmap`` as it takes an array, and reads the file a block of
-rows at a time. Here a file of 64 MB of images is written first, digits of
+rows at a time. Here a file of 40 MB of images is written first, digits of
 scikit-learn that were enlarged, moved about and made noisy. The fit is exact and ends
 with the same proof as in memory. What it takes of memory soon stops growing with the
 file, but for labels and weights: a few numbers a row.
