@@ -77,12 +77,21 @@ def active_hessian(objective: Objective, active: Active) -> np.ndarray:
         y = data.y[part[0]]
         X = data.take(part)
         Z = features(X, objective.variables, objective.fit_intercept)
-        for j in range(k):
-            mine = slice(ends[g * k + j], ends[g * k + j + 1])
-            if mine.start < mine.stop:
-                some = Z[places[mine]]
-                some *= roots[mine].astype(Z.dtype)[:, None]
-                H[min(j, y), :, max(j, y)] -= some.T @ some
+        own = ends[g * k : (g + 1) * k + 1]
+        if own[-1] - own[0] > Z.shape[0] * k / 2 and Z.size * k <= CHUNK:
+            mine = slice(own[0], own[-1])
+            bent = np.zeros((k, *Z.shape), Z.dtype)
+            at = key[order[mine]] - g * k, places[mine]
+            bent[at] = roots[mine, None] ** 2 * Z[places[mine]]
+            pairs = np.tensordot(Z, bent, (0, 1))  # (d1, k, d1)
+            H[y, :, y + 1 :] -= pairs[:, y + 1 :]
+            H[:y, :, y] -= pairs[:, :y].swapaxes(0, 1)
+            continue
+        for j in np.flatnonzero(np.diff(own)):
+            mine = slice(own[j], own[j + 1])
+            some = Z[places[mine]]
+            some *= roots[mine].astype(Z.dtype)[:, None]
+            H[min(j, y), :, max(j, y)] -= some.T @ some
     return H
 
 

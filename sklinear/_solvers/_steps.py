@@ -199,11 +199,10 @@ def factored(objective: Objective, H: np.ndarray, ridge: float) -> Precondition:
     penalty.flat[:: d1 + 1] += ridge
     own = np.zeros((k - 1, d1, d1))
     for j in range(k - 1):
-        for m in range(j + 1, k):
-            own[j] -= H[j, :, m]
-            if m < k - 1:
-                own[m] -= H[j, :, m]
-                H[j, :, m] -= penalty / k
+        pairs = H[j, :, j + 1 :]  # (d1, classes, d1)
+        own[j] -= pairs.sum(axis=1)
+        own[j + 1 :] -= pairs[:, :-1].swapaxes(0, 1)
+        pairs[:, :-1] -= penalty[:, None] / k
         H[j, :, j] = own[j] + (1 - 1 / k) * penalty
     square = H[:-1, :, :-1].reshape((k - 1) * d1, -1)
     diagonal = np.einsum("ii->i", square)
