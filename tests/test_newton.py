@@ -271,3 +271,13 @@ def test_small_fits_of_the_hinge_go_on_to_rounding(kind, alpha):
     X, y = load_breast_cancer(return_X_y=True)
     model = classifier("hinge", solver=kind, alpha=alpha).fit(X, y)
     assert model.dual_gap_ <= 1e-9  # unscaled features: sums of 1e3 squared
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_a_hinge_with_nothing_to_learn_is_at_rest_at_once(solver, fit_intercept):
+    X, y = np.zeros((150, 1)), np.arange(150) % 3
+    params = {"solver": solver, "fit_intercept": fit_intercept}
+    model = classifier("hinge", **params).fit(X, y)
+    assert model.loss_curve_[-1] == pytest.approx(2, rel=1e-14)
+    assert model.n_iter_ <= 10  # 540 steps of no length were taken once

@@ -268,7 +268,7 @@ def _descend(
         inner = INNER if state.dual > 0 else INNER_BLIND
         inner = inner if bounded else INNER_UNBOUNDED
         if hinge and off <= inner * gap:
-            slow = gap > nearest / 2 and state.at.primal > least / 2
+            slow = gap >= nearest / 2 and state.at.primal > least / 2  # both 0: at rest
             nearest, least = min(gap, nearest), min(state.at.primal, least)
             stalls = stalls + 1 if slow and (monitor.done or smallest) else 0
             if stalls > 3:
