@@ -52,8 +52,9 @@ class LinearSVMClassifier(LinearClassifier):
           many features. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "dual" for sparse data with many features and, for the hinges, under
-          a strong penalty, if numba is installed and the data are not small; else
-          "newton" for large data and "lbfgs" for small. ``solver_`` tells.
+          a strong penalty or for few rows that are nearly orthogonal, if numba is
+          installed and the data are not small; else "newton" for large data and
+          "lbfgs" for small. ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then
         proven to be within ``tol`` of the optimum. At the default, labels of test rows
@@ -203,8 +204,9 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
           many features. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "dual" for sparse data with many features and, for the hinges, under
-          a strong penalty, if numba is installed and the data are not small; else
-          "newton" for large data and "lbfgs" for small. ``solver_`` tells.
+          a strong penalty or for few rows that are nearly orthogonal, if numba is
+          installed and the data are not small; else "newton" for large data and
+          "lbfgs" for small. ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then
         proven to be within ``tol`` of the optimum. At the default, labels of test rows

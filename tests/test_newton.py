@@ -273,6 +273,38 @@ def test_small_fits_of_the_hinge_go_on_to_rounding(kind, alpha):
     assert model.dual_gap_ <= 1e-9  # unscaled features: sums of 1e3 squared
 
 
+@pytest.mark.parametrize("loss", [Hinge(), SquaredHinge()])
+@pytest.mark.parametrize(
+    ("rank", "n_classes", "alpha", "expected"),
+    [
+        (0, 30, 1e-4, "dual"),
+        (0, 3, 1e-4, "lbfgs"),  # so many rows of few classes cannot all be met
+        (5, 30, 1e-4, "lbfgs"),  # rows that are far from orthogonal
+        (0, 30, 0.0, "lbfgs"),
+    ],
+)
+def test_auto_takes_the_dual_for_few_rows_that_are_nearly_orthogonal(
+    loss, rank, n_classes, alpha, expected, monkeypatch
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    rng = np.random.default_rng(0)
+    n, d = 900, 600
+    X = rng.normal(size=(n, d))
+    if rank:
+        X += 10 * rng.normal(size=(n, rank)) @ rng.normal(size=(rank, d))
+    data = Data(X, rng.integers(n_classes, size=n), np.full(n, 1 / n), n_classes)
+    assert choose(data, loss, alpha) == expected
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_few_rows_of_many_classes_that_are_apart_are_solved_at_defaults(loss):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(2, size=(300, 200)), rng.integers(30, size=300)
+    # Newton's 1000 iterations end at gaps of 0.2 and more
+    assert classifier(loss, alpha=1e-4).fit(X, y).dual_gap_ <= 1e-4
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("solver", ["newton", "lbfgs"])
 def test_a_hinge_with_nothing_to_learn_is_at_rest_at_once(solver, fit_intercept):

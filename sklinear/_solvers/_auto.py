@@ -22,13 +22,18 @@ LARGE, TALL = 10**7, 20  # the same and rows a feature, from which Newton pays
 LARGE_SOFTMAX = 5 * 10**6  # the same for the softmax
 TALLER = 2000  # rows a feature: for the hinge, however small
 MANY, FAIRLY_TALL = 1000, 5  # params of the softmax, dense, and rows a feature: as well
+# Rows a feature, and more the more classes, up to which hinges can all be met, and the
+# spread of dense rows from which on each row's multipliers hardly depend on others'.
+MET, MET_A_CLASS, APART = 0.6, 0.04, 0.5
+FEW = 500  # rows that their spread is estimated from
 
 
 def choose(data: Data, loss: Loss, alpha: float) -> str:
     """The name of the solver that should be the fastest.
 
     The dual wherever sparse data are wide and not far from scaled, or a strong penalty
-    makes it easy; Newton where the data are large; else L-BFGS and Newton. Without
+    makes it easy, or few rows that are nearly orthogonal; Newton where the data are
+    large; else L-BFGS and Newton. Without
     numba there is no dual, and only L-BFGS gets on with few passes over rows that do
     not fit into memory.
     """
@@ -54,6 +59,10 @@ def choose(data: Data, loss: Loss, alpha: float) -> str:
         reachable = not (softmax or taller)
         if reachable and _mean_square(data) <= easy * alpha * n:
             return "dual"
+    if compiled and alpha > 0 and not (data.streamed or data.sparse or softmax):
+        met = n <= d * (MET + MET_A_CLASS * data.n_classes)
+        if met and size > SMALL and _spread(data) >= APART:
+            return "dual"
     newton = taller or (size > (LARGE_SOFTMAX if softmax else LARGE) and n > TALL * d)
     if softmax and not data.sparse:
         newton |= d * data.n_classes > MANY and n > FAIRLY_TALL * d
@@ -71,3 +80,16 @@ def _mean_square(data: Data) -> float:
         return max(squares - float(mean @ mean), 0.0)
     X = X.astype(np.float64)
     return float(np.square(X - X.mean(axis=0)).sum(axis=1).mean())
+
+
+def _spread(data: Data) -> float:
+    """The part of their directions that dense rows are spread over, nearly evenly.
+
+    (sum v)^2 / sum v^2 of the variances v along the principal axes, over their number.
+    """
+    n, _ = data.shape
+    X = data.X[:: -(-n // FEW)].astype(np.float64)
+    X -= X.mean(axis=0)
+    products = X @ X.T if len(X) < X.shape[1] else X.T @ X
+    square = float(np.square(products).sum())
+    return float(np.trace(products)) ** 2 / (square * len(products)) if square else 0.0
