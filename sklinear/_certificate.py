@@ -85,6 +85,8 @@ class Certificate(NamedTuple):
         self, X: Any, W: np.ndarray, b: np.ndarray, labels: np.ndarray
     ) -> np.ndarray:
         """Rows (n,) whose label (n,), an index, is that of every optimum."""
+        if np.isinf(self.radius):  # times a distance of 0 it would be nan
+            return np.zeros(len(labels), dtype=bool)
         scores = scores_of(X, W, b)
         index = np.arange(len(labels)), labels
         margins = scores[index][:, None] - scores
