@@ -173,14 +173,15 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     loss,
                     alpha,
                     self.fit_intercept,
-                    W if scale == 1 else W / scale,
-                    b / scale,
+                    W,
+                    b,
                     solution.value * (1 - solution.gap),
                     solution.value,
                     None if solution.witness is None else solution.witness.point,
-                    rescaled=np.frexp(scale)[0] != 0.5,  # no power of 2
+                    scale=scale,
                     visitor=solution.visitor,
-                ).scaled(scale)
+                    enough=self.tol,
+                )
         self.n_iter_ = len(solution.history)
         self.loss_curve_ = [scale_of_objective * value for value in solution.history]
         self.solver_ = solver

@@ -80,10 +80,13 @@ class Variables:
         if self.factor.ndim == 1:
             used = self.factor[:, None] > 0
             return np.divide(W, self.factor[:, None], out=np.zeros_like(W), where=used)
-        sizes = np.abs(self.factor).max(
-            axis=1, keepdims=True
-        )  # of the features' scales
-        return scipy.linalg.solve(self.factor / sizes, W / sizes)
+        # of the features' scales; 0 for one with no variance and no penalty
+        sizes = np.abs(self.factor).max(axis=1, keepdims=True)
+        unused = (sizes == 0)[:, 0]
+        sizes[unused] = 1
+        factor, W = self.factor / sizes, W / sizes
+        factor[unused, unused], W[unused] = 1, 0
+        return scipy.linalg.solve(factor, W)
 
 
 def choose_variables(

@@ -224,6 +224,25 @@ def test_extreme_penalties(model, alpha, fit_intercept):
 # Columns ------------------------------------------------------------------------------
 
 
+@each_container
+def test_columns_of_zeros_are_no_information_without_a_penalty_either(
+    model, solver, container
+):
+    model.set_params(alpha=0.0, solver=solver, random_state=0, warm_start=True)
+    padded = np.hstack([X, np.zeros((len(X), 2))])
+    value = fit(model, container(padded), y, may_warn=True)
+    plain = fit(clone(model), container(X), y, may_warn=True)
+    assert value == pytest.approx(plain, rel=0.01)  # no bound tells when to stop
+    assert not model.coef_[:, 4:].any()
+    assert fit(model, container(padded), y, may_warn=True) <= value * (1 + 1e-9)
+
+
+def test_rows_at_the_centre_are_not_certified_without_a_penalty(model):
+    model.set_params(alpha=0.0, fit_intercept=False)
+    fit(model, X, y, may_warn=True)
+    assert not model.certify(np.zeros((2, 4))).any()
+
+
 @with_and_without
 @each_container
 def test_constant_and_zero_columns_are_no_information(model, container, fit_intercept):

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse
 from conftest import Problem, classifier, full_params, objective
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
 from sklinear._data import Data
 from sklinear._duality import dual_value, relative_gap
@@ -96,10 +96,18 @@ def test_an_intercept_that_is_off_costs_its_square(loss, container, monkeypatch)
     assert low <= monitor.primal <= high
 
 
-def test_newton_is_exact_to_rounding_if_asked(loss):
-    X, y = load_iris(return_X_y=True)
-    model = classifier(loss, solver="newton", tol=1e-12, alpha=1e-2).fit(X, y)
+@pytest.mark.parametrize("alpha", [1e-2, 1e-3])
+@pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer])
+def test_newton_is_exact_to_rounding_if_asked(loss, load, alpha):
+    # columns of up to 4000, raw: more than float64 is needed to see how exact it is
+    X, y = load(return_X_y=True)
+    model = classifier(loss, solver="newton", tol=1e-12, alpha=alpha).fit(X, y)
     assert model.dual_gap_ <= 1e-12
+    wide = Problem(X.astype(np.longdouble), y)
+    value = objective(model, wide, *full_params(model))
+    other = classifier(loss, solver="lbfgs", tol=1e-12, alpha=alpha).fit(X, y)
+    least = objective(other, wide, *full_params(other)) * (1 + 1e-15)  # summed up
+    assert value * (1 - model.dual_gap_) <= least
 
 
 def test_chances_add_up_to_the_rows_wanted():

@@ -121,9 +121,11 @@ class Monitor:
 
         The point is copied, unless it is told to ``keep`` it.
         """
-        if dual > self.dual:
+        better = dual > self.dual
+        if better:
             self.dual, self.witness = dual, witness
-        if primal < self.primal:
+        # a last step is often too small to show in the objective, but shows in the dual
+        if primal < self.primal or (better and primal == self.primal):
             self.primal, self.params = primal, params if keep else params.copy()
             if self.drafting and self.main is not None:
                 self.main.guess, self.main.guessed = primal, self.params
