@@ -244,6 +244,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 "classes must be given in the first call to partial_fit: the labels "
                 "that will come, got None."
             )
+        check_labels(classes, "classes")
         X, y = self._validate_data(X, y, reset=first)
         known = np.unique(classes) if first else self.classes_
         if classes is not None and not np.array_equal(np.unique(classes), known):
@@ -267,6 +268,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             weights = weights * self._class_weights(known, y)
         if first:
             self._start_stream(known, X)
+        if not weights.any():  # of no class that counts
+            return self
         loss, alpha, scale, _ = self._problem()
         W, b = self._full_params(self.classes_, X.shape[1])
         labels, k = np.searchsorted(self.classes_, y), len(known)

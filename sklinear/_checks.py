@@ -50,11 +50,11 @@ def canonical(X: Any) -> Any:
     return X
 
 
-def check_labels(y: Any) -> None:
+def check_labels(y: Any, name: str = "y") -> None:
     """Labels of any kind may not be missing."""
     labels = np.asarray(y)
     if labels.dtype == object and labels.ndim and any(map(_is_missing, labels.flat)):
-        raise ValueError("Input y contains NaN.")
+        raise ValueError(f"Input {name} contains NaN.")
 
 
 def _is_missing(label: Any) -> bool:

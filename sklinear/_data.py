@@ -133,8 +133,8 @@ class Data:
     def total(self, visit: Callable[..., Sums], *args: Any) -> Sums:
         """What ``visit(data, *args)`` sums up over all rows.
 
-        Its answer is an array, a number or None, or a tuple of them; of data that lie
-        in several places it is added up from each.
+        Its answer is an array, a number or None, something else that can be added, or a
+        tuple of them; of data that lie in several places it is added up from each.
         """
         return visit(self, *args)
 

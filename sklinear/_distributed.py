@@ -79,6 +79,12 @@ def numbered(blocks: list[Any], name: str) -> dict[str, Any]:
     return {f"block {i} of {name}": block for i, block in enumerate(blocks)}
 
 
+def all_numbered(blocks: dict[str, list[Any]]) -> dict[str, Any]:
+    """The blocks of several collections, by their names, by what errors call them."""
+    names = (numbered(each, name).items() for name, each in blocks.items())
+    return dict(itertools.chain.from_iterable(names))
+
+
 def made_together(**collections: Any) -> dict[str, list[Any]]:
     """The row blocks of those that are Dask's, made at once: they may share tasks."""
     blocks = {
@@ -86,8 +92,7 @@ def made_together(**collections: Any) -> dict[str, list[Any]]:
         for name, each in collections.items()
         if of_a_kind(each, name)
     }
-    names = [numbered(each, name) for name, each in blocks.items()]
-    lie = iter(made(dict(itertools.chain.from_iterable(n.items() for n in names))))
+    lie = iter(made(all_numbered(blocks)))
     return {
         name: list(itertools.islice(lie, len(each))) for name, each in blocks.items()
     }
@@ -260,7 +265,7 @@ class Blocks:
             dask.delayed(_label)(check_weights, i, given[i], y[i], weights[i])
             for i in self.numbers
         ]
-        blocks = {f"block {i} of y": y[i] for i in self.numbers}
+        blocks = all_numbered(lie)
         self.rows = persisted(rows, blocks)
         found = computed([dask.delayed(_masses)(row) for row in self.rows], blocks)
         labels = np.concatenate([labels for labels, _ in found])

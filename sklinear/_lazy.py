@@ -14,12 +14,12 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from sklinear._dispatch import computed, named
 from sklinear._distributed import (
     aligned,
+    all_numbered,
     column,
     is_dask,
     labels_of,
     lengths_of,
     made_together,
-    numbered,
     without_rows,
 )
 
@@ -76,7 +76,7 @@ def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
         dask.delayed(_hits)(i, *part)
         for i, part in enumerate(zip(labels, y, weights, strict=True))
     ]
-    right, total = np.sum(computed(hits, numbered(labels, "X")), axis=0)
+    right, total = np.sum(computed(hits, all_numbered(lie)), axis=0)
     if total == 0:
         raise ValueError("sample_weight must not add up to 0, which it does.")
     return float(right / total)

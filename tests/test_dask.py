@@ -582,6 +582,30 @@ def test_a_cluster_names_the_block_that_fails(on_cluster):
         SoftmaxClassifier().fit(*broken(lambda x: x * np.nan))
 
 
+def fail_at(number):
+    """A function of blocks (n,) that fails at one of them."""
+
+    def read(x, block_id=None):
+        return read_nothing(x) if block_id == (number,) else x
+
+    return read
+
+
+@pytest.mark.parametrize("name", ["y", "sample_weight"])
+@pytest.mark.parametrize("rows", [40, 20])
+def test_a_cluster_names_the_block_of_labels_or_weights_that_fails(
+    name, rows, on_cluster
+):
+    X, y, _ = PROBLEMS["iris"]
+    given = {"y": y, "sample_weight": np.ones(150)}
+    lazily = da.from_array(given[name], rows)  # cut as X is, or elsewhere
+    given[name] = lazily.map_blocks(fail_at(2), dtype=lazily.dtype)
+    model = SoftmaxClassifier().fit(X, y)
+    for method in (model.score, clone(model).fit):
+        with pytest.raises(OSError, match=f"^block 2 of {name}: no such bucket"):
+            method(da.from_array(X, (40, -1)), **given)
+
+
 def test_no_block_is_to_blame_for_a_cluster_that_is_closed(monkeypatch):
     X, y, _ = lazy(PROBLEMS["iris"])
     with (

@@ -312,6 +312,8 @@ def test_the_first_partial_fit_needs_all_classes(model):
         model.partial_fit(X, y, classes=[7])
     with pytest.raises(ValueError, match=r"y must .*\[0 1\], got \[2\]"):
         model.partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="Input classes contains NaN"):
+        model.partial_fit(X, y, classes=[0, 1, 2, None])
     assert not hasattr(model, "coef_")
     assert not hasattr(model, "classes_")
 

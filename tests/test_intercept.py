@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dask
+import dask.array as da
 import numpy as np
 import pytest
 from conftest import PROBLEMS, SOLVERS, classifier, full_params, objective
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from sklinear import LinearSVMClassifier, LinearSVMClassifierCV
+from sklinear import LinearSVMClassifier, LinearSVMClassifierCV, _data, _mapped
 
 LOOSE = {"iris": 10.0, "two": 32.0, "blobs": 100.0, "wide": 10.0}  # alphas
 EXACT = {"loss": "hinge", "tol": 1e-10}
 CLOSE = 1e-6  # of scores, whose W is known to 1e-7 where P is known to 1e-14
+STREAMED = 1e-5  # of scores, whose W is known to 1e-6 where P is known to 1e-10
 
 
 def fitted(name, **params):
@@ -87,3 +90,34 @@ def test_a_search_finds_it_too():
     for fold in range(5):
         key = f"split{fold}_test_score"
         np.testing.assert_allclose(found.cv_results_[key], peer.cv_results_[key])
+
+
+@pytest.fixture(params=["a file", "blocks", "uneven blocks"])
+def elsewhere(request, tmp_path, monkeypatch):
+    """A function that puts rows where they are only read in passes."""
+
+    def put(X):
+        if request.param == "a file":
+            monkeypatch.setattr(_mapped, "SMALL", 0)
+            monkeypatch.setattr(_data, "BLOCK_VALUES", 2**8)
+            np.save(tmp_path / "X.npy", X)
+            return np.load(tmp_path / "X.npy", mmap_mode="r")
+        rows = {"blocks": 50, "uneven blocks": (7, len(X) - 10, 3)}[request.param]
+        return da.from_array(X, chunks=(rows, -1))
+
+    with dask.config.set(scheduler="synchronous"):
+        yield put
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", LOOSE)
+def test_rows_of_which_nothing_is_kept_have_it_too(name, weighted, elsewhere):
+    X, y, _ = PROBLEMS[name]
+    weights = np.arange(len(y)) % 3.0 if weighted else None
+    models = [LinearSVMClassifier(loss="hinge", alpha=LOOSE[name]) for _ in range(2)]
+    for model, rows in zip(models, (X, elsewhere(X)), strict=True):
+        model.fit(rows, y, weights)
+    here, there = models
+    scores = [model.decision_function(X) for model in models]
+    np.testing.assert_allclose(*scores, rtol=0, atol=STREAMED)
+    np.testing.assert_array_equal(there.predict(X), here.predict(X))

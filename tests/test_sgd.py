@@ -304,6 +304,17 @@ def test_two_classes_have_one_row(model):
     assert model.score(X, names) > 0.9
 
 
+def test_a_piece_of_a_class_without_weight_teaches_nothing(model, shuffled):
+    X, y = shuffled
+    X, own = X[:300], y[:300] == y[0]
+    model.set_params(class_weight={int(y[0]): 0.0})
+    other = clone(model).partial_fit(X[~own], y[:300][~own], classes=np.arange(10))
+    for rows in (own, ~own, own):  # also as the first piece
+        model.partial_fit(X[rows], y[:300][rows], classes=np.arange(10))
+        assert np.isfinite(model.coef_).all()
+    np.testing.assert_array_equal(model.coef_, other.coef_)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_partial_fit_keeps_the_precision(model, dtype, shuffled):
     X, y = shuffled[0].astype(dtype), shuffled[1]

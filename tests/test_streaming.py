@@ -8,11 +8,12 @@ from sklinear._data import Data
 from sklinear._losses import Hinge
 from sklinear._solvers import _costs, _preconditioner
 
+LARGE = {(_costs, name): 0 for name in ("CHEAP", "DENSE", "WIDEST_DENSE")}
 VARIANTS = {
     "dense": {},
-    "blocks": {(_costs, "DENSE"): 0},
-    "one block": {(_costs, "DENSE"): 0, (_preconditioner, "LARGEST_STREAMED"): 0},
-    "diagonal": {(_costs, "DENSE"): 0, (_preconditioner, "LARGEST_BLOCK"): 0},
+    "blocks": LARGE,
+    "one block": {**LARGE, (_preconditioner, "LARGEST_STREAMED"): 0},
+    "diagonal": {**LARGE, (_preconditioner, "LARGEST_BLOCK"): 0},
 }
 
 
@@ -67,3 +68,14 @@ def test_hinges_with_a_past_have_the_multipliers_of_those_with_a_centre():
         recalled(scores, y), Hinge(width=0.2, centre=centre)(scores, y), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton"])
+def test_a_hinge_of_few_params_ends_with_dense_steps(solver, monkeypatch):
+    problem = PROBLEMS["wine"]
+    monkeypatch.setattr(Data, "streamed", True)
+    for name in ("CHEAP", "DENSE"):  # as of many rows
+        monkeypatch.setattr(_costs, name, 0)
+    model = classifier("hinge", solver=solver, **TIGHT).fit(*problem)
+    assert model.dual_gap_ <= TIGHT["tol"]
+    assert model.n_iter_ < 200  # passes; conjugate gradients up to the end take 300

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from sklinear._losses import CrossEntropy
+from sklinear._losses import CrossEntropy, Hinge
 from sklinear._objective import Objective
 
 DENSE = 1.2e9  # operations of a dense Newton step, beyond which CG is quicker
 WIDEST_DENSE = 300  # params of a dense step of the softmax, to which all rows add
 WIDEST_SAMPLED = 700  # the same where a sample of them will do
+NARROW = 0.1  # width of a hinge, in units of delta, to which few rows add
 CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
 
 
@@ -19,7 +20,11 @@ def is_dense(objective: Objective) -> bool:
         return True
     if is_sampled(objective):
         return k <= d1 and d1 * k <= WIDEST_SAMPLED
-    wide = d1 * k > WIDEST_DENSE and isinstance(objective.loss, CrossEntropy)
+    wide, loss = d1 * k > WIDEST_DENSE, objective.loss
+    hinge = isinstance(loss, Hinge) and 0 < loss.width <= NARROW * loss.delta
+    if objective.data.streamed and hinge and not wide:
+        return True  # conjugate gradients take many passes, where few margins bend
+    wide &= isinstance(loss, CrossEntropy)
     return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE and not wide
 
 

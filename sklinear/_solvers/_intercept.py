@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sklinear._data import Data
 from sklinear._losses import Hinge, Loss
+from sklinear._objective import Point, visits
 from sklinear._solvers._newton import POLISHED, ROUNDING
 from sklinear._solvers._solution import Solution
 
 END = 1e-5  # of a row's weight: multipliers as near to 0 or to it are at that end
 ZERO = 1e-6  # of a margin that, where no multipliers are known, is tried as 0 or > 0
+
+# What tells multipliers: themselves by weight (n, k), where they can be had again, or
+# from which margin on they are 1.
+Guess = np.ndarray | Point | float
+
+
+@dataclass(frozen=True)
+class Least:
+    """Numbers of some rows whose sum with those of others is the smaller of each."""
+
+    values: np.ndarray
+
+    def __add__(self, other: Least) -> Least:
+        return Least(np.minimum(self.values, other.values))
 
 
 def centred(data: Data, loss: Loss, fit_intercept: bool, found: Solution) -> Solution:
@@ -25,46 +41,82 @@ def centred(data: Data, loss: Loss, fit_intercept: bool, found: Solution) -> Sol
     stay <= 0, those with the largest one stay >= 0 and all others stay 0. All bounds of
     the differences b_j - b_m that follow are shortest paths between the classes (Floyd
     1962). With each class as the origin there are a largest and a smallest b; their
-    mean depends on nothing but the set of the optima. O(n d k + k^3) time, O(n k)
-    memory.
+    mean depends on nothing but the set of the optima. O(n d k + k^3) time, a pass or
+    two that keep O(k^2) numbers.
     """
     exact = isinstance(loss, Hinge) and found.gap <= POLISHED and found.value > 0
-    if not (exact and fit_intercept) or data.streamed:
+    if not (exact and fit_intercept):
         return found
-    assert isinstance(loss, Hinge)
-    blocks = [block.X @ found.coef for block in data.astype(np.float64)]
-    rows = np.flatnonzero(data.weights)
-    y, weights = data.y[rows], data.weights[rows, None]
-    margins = loss.margins(np.concatenate(blocks)[rows] + found.intercept, y)
-    witness = None if found.witness is None else found.witness.point
-    if isinstance(witness, np.ndarray):
-        guesses = [witness[rows] / weights]
-    else:
-        guesses = [(margins > zero).astype(float) for zero in (ZERO, -ZERO)]
-    for multipliers in guesses:
-        room = _room(margins, multipliers, y)
+    data = data.astype(np.float64)
+    at = Point(loss, found.coef, found.intercept)
+    guesses: list[Guess] = [ZERO, -ZERO]
+    if found.witness is not None:
+        guesses = [found.witness.point]
+    for guess in guesses:
+        room = _shortest(data.total(_room, at, guess).values)
         shift = (room.mean(axis=0) - room.mean(axis=1)) / 2
         if not (shift.any() and np.isfinite(shift).all()):
             continue
-        moved = margins + shift - shift[y, None]
-        rise = np.sum(weights * (np.maximum(moved, 0) - np.maximum(margins, 0)))
-        if rise <= (found.gap + ROUNDING) * found.value:
+        if data.total(_rise, at, shift) <= (found.gap + ROUNDING) * found.value:
             return replace(found, intercept=found.intercept + shift)
     return found
 
 
-def _room(margins: np.ndarray, multipliers: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far b_m - b_j can rise, (j, m), by margins (n, k) and their multipliers."""
-    k = margins.shape[1]
-    low, high = multipliers <= END, multipliers >= 1 - END
-    up = np.where(low, np.maximum(-margins, 0), np.where(high, np.inf, 0))
-    down = np.where(high, np.maximum(margins, 0), np.where(low, np.inf, 0))
-    room = np.full((k, k), np.inf)
-    for j in range(k):
-        own = y == j
-        np.minimum(room[j], up[own].min(axis=0, initial=np.inf), out=room[j])
-        np.minimum(room[:, j], down[own].min(axis=0, initial=np.inf), out=room[:, j])
+def _shortest(room: np.ndarray) -> np.ndarray:
+    """The room that is left when each class bounds all others."""
     np.fill_diagonal(room, 0)
-    for j in range(k):
+    for j in range(len(room)):
         np.minimum(room, room[:, j, None] + room[j], out=room)
     return room
+
+
+# Visits: what the rows of one part of the data say, see Data.total --------------------
+
+
+def _room(data: Data, at: Point, guess: Guess) -> Least:
+    """How far b_m - b_j can rise, (j, m), before a margin of the rows forbids it."""
+    k = data.n_classes
+    room = np.full((k, k), np.inf)
+    for y, margins, multipliers in _margins(data, at, guess):
+        low, high = multipliers <= END, multipliers >= 1 - END
+        up = np.where(low, np.maximum(-margins, 0), np.where(high, np.inf, 0))
+        down = np.where(high, np.maximum(margins, 0), np.where(low, np.inf, 0))
+        for j in range(k):
+            own = y == j
+            np.minimum(room[j], up[own].min(axis=0, initial=np.inf), out=room[j])
+            np.minimum(
+                room[:, j], down[own].min(axis=0, initial=np.inf), out=room[:, j]
+            )
+    return Least(room)
+
+
+def _margins(
+    data: Data, at: Point, guess: Guess
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Labels (m,), margins and multipliers (m, k) of rows with weight."""
+    loss = at.loss
+    assert isinstance(loss, Hinge)
+    points = (guess, (at.W, at.b)) if isinstance(guess, Point) else (at,)
+    for block, smooth, scores in visits(data, *points):
+        rows, weights = block.weights > 0, block.weights[:, None]
+        margins = loss.margins(scores[-1], block.y)
+        if isinstance(guess, Point):
+            assert isinstance(smooth, Hinge)
+            multipliers = smooth.multipliers(scores[0], block.y)
+        elif isinstance(guess, np.ndarray):
+            multipliers = guess[block.rows] / np.where(weights > 0, weights, 1)
+        else:
+            multipliers = (margins > guess).astype(float)
+        yield block.y[rows], margins[rows], multipliers[rows]
+
+
+def _rise(data: Data, at: Point, shift: np.ndarray) -> float:
+    """How much higher the hinge is at a moved intercept: not but for rounding."""
+    rise = 0.0
+    for block, loss, (scores,) in visits(data, at):
+        assert isinstance(loss, Hinge)
+        margins = loss.margins(scores, block.y)
+        moved = np.maximum(margins + shift - shift[block.y, None], 0)
+        moved -= np.maximum(margins, 0)
+        rise += float(block.weights @ moved.sum(axis=1))
+    return rise
