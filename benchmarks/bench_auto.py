@@ -1,9 +1,9 @@
 """Which solver is the fastest where, one thread, and what ``solver="auto"`` takes.
 
 Prints a table in Markdown: CPU seconds to a certified gap of 1e-4 of each solver, on
-the shared sets, prepared as their index says, or on normal rows ("normal-300-200-30": n,
-d and k). A solver that is four times slower than
-the best so far, or over the limit, is cut off and shown as such.
+the shared sets, prepared as their index says, or on normal rows ("normal-300-200-30":
+n, d and k). A solver that is four times slower than the best so far, or over the limit,
+is cut off and shown as such.
 """
 
 from __future__ import annotations

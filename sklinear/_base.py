@@ -147,7 +147,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         loss, alpha, scale, scale_of_objective = self._problem()
         solver = self.solver
         if solver == "auto":
-            solver = choose(data, loss, alpha)
+            solver = choose(data, loss, alpha, self.tol)
 
         def fitted(W: np.ndarray, b: np.ndarray) -> dict[str, Any]:
             """The attributes that prediction needs."""

@@ -149,7 +149,9 @@ def test_auto_picks(loss, shape, sparse, alpha, expected, compiled, monkeypatch)
     X = rng.normal(size=shape).astype(np.float32)
     X = scipy.sparse.csr_matrix(X * (X > 1)) if sparse else X
     data = Data(X, rng.integers(3, size=shape[0]), np.full(shape[0], 1 / shape[0]), 3)
-    assert choose(data, loss, alpha) == expected
+    assert choose(data, loss, alpha, 1e-4) == expected
+    if expected == "dual" and not sparse:  # where it ends slowly
+        assert choose(data, loss, alpha, 1e-8) == "newton"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
@@ -283,16 +285,19 @@ def test_small_fits_of_the_hinge_go_on_to_rounding(kind, alpha):
 
 @pytest.mark.parametrize("loss", [Hinge(), SquaredHinge()])
 @pytest.mark.parametrize(
-    ("rank", "n_classes", "alpha", "expected"),
+    ("rank", "n_classes", "alpha", "tol", "expected"),
     [
-        (0, 30, 1e-4, "dual"),
-        (0, 3, 1e-4, "lbfgs"),  # so many rows of few classes cannot all be met
-        (5, 30, 1e-4, "lbfgs"),  # rows that are far from orthogonal
-        (0, 30, 0.0, "lbfgs"),
+        (0, 30, 1e-4, 1e-8, "dual"),
+        (0, 30, 1e-4, 1e-12, "newton"),
+        (0, 30, 10.0, 1e-4, "dual"),
+        (0, 30, 10.0, 1e-8, "newton"),  # margins at their kink
+        (0, 3, 1e-4, 1e-4, "lbfgs"),  # so many rows of few classes cannot all be met
+        (5, 30, 1e-4, 1e-4, "lbfgs"),  # rows that are far from orthogonal
+        (0, 30, 0.0, 1e-4, "lbfgs"),
     ],
 )
 def test_auto_takes_the_dual_for_few_rows_that_are_nearly_orthogonal(
-    loss, rank, n_classes, alpha, expected, monkeypatch
+    loss, rank, n_classes, alpha, tol, expected, monkeypatch
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     rng = np.random.default_rng(0)
@@ -301,7 +306,7 @@ def test_auto_takes_the_dual_for_few_rows_that_are_nearly_orthogonal(
     if rank:
         X += 10 * rng.normal(size=(n, rank)) @ rng.normal(size=(rank, d))
     data = Data(X, rng.integers(n_classes, size=n), np.full(n, 1 / n), n_classes)
-    assert choose(data, loss, alpha) == expected
+    assert choose(data, loss, alpha, tol) == expected
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])

@@ -24,18 +24,21 @@ TALLER = 2000  # rows a feature: for the hinge, however small
 MANY, FAIRLY_TALL = 1000, 5  # params of the softmax, dense, and rows a feature: as well
 # Rows a feature, and more the more classes, up to which hinges can all be met, and the
 # spread of dense rows from which on each row's multipliers hardly depend on others'.
-MET, MET_A_CLASS, APART = 0.6, 0.04, 0.5
+MET, MET_A_CLASS, APART = 0.65, 0.04, 0.5
 FEW = 500  # rows that their spread is estimated from
+# Gaps below which the ascent of dense rows is the slower one: under a strong penalty,
+# where many margins are at their kink, and of rows that are nearly orthogonal.
+ROUGH, FINE = 3e-6, 1e-9
 
 
-def choose(data: Data, loss: Loss, alpha: float) -> str:
+def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
     """The name of the solver that should be the fastest.
 
     The dual wherever sparse data are wide and not far from scaled, or a strong penalty
-    makes it easy, or few rows that are nearly orthogonal; Newton where the data are
-    large; else L-BFGS and Newton. Without
-    numba there is no dual, and only L-BFGS gets on with few passes over rows that do
-    not fit into memory.
+    or few rows that are nearly orthogonal make it easy, down to a tol that it is slow
+    to reach; Newton where the data are large, and for such rows too; else L-BFGS and
+    Newton. Without numba there is no dual, and only L-BFGS gets on with few passes over
+    rows that do not fit into memory.
     """
     if data.streamed and data.excerpt is None:
         return "lbfgs"
@@ -56,13 +59,15 @@ def choose(data: Data, loss: Loss, alpha: float) -> str:
         easy = EASY_HINGE if hinge else EASY_SQUARE
         if size > HUGE:
             easy = EASY_HUGE if hinge else 0.0
-        reachable = not (softmax or taller)
+        reachable = not (softmax or taller) and tol >= ROUGH
         if reachable and _mean_square(data) <= easy * alpha * n:
             return "dual"
-    if compiled and alpha > 0 and not (data.streamed or data.sparse or softmax):
+    if not (data.streamed or data.sparse or softmax) and alpha > 0 and size > SMALL:
         met = n <= d * (MET + MET_A_CLASS * data.n_classes)
-        if met and size > SMALL and _spread(data) >= APART:
-            return "dual"
+        if met and _spread(data) >= APART:
+            strong = _mean_square(data) <= EASY_SQUARE * alpha * n
+            enough = tol >= (ROUGH if strong else FINE)
+            return "dual" if compiled and enough else "newton"
     newton = taller or (size > (LARGE_SOFTMAX if softmax else LARGE) and n > TALL * d)
     if softmax and not data.sparse:
         newton |= d * data.n_classes > MANY and n > FAIRLY_TALL * d

@@ -95,7 +95,11 @@ def _cells(
             part = data.sample(rows, weights[rows])
         start = np.zeros((d, k)), np.zeros(k)
         for place, alpha in enumerate(alphas):
-            name = _choose_near(part, loss, alpha) if solver == "auto" else solver
+            name = (
+                _choose_near(part, loss, alpha, options.tol)
+                if solver == "auto"
+                else solver
+            )
             if name == "dual":  # to look for its multipliers takes longer than to begin
                 start = np.zeros((d, k)), np.zeros(k)
             found = _solved(name, part, loss, alpha, fit_intercept, start, options)
@@ -103,14 +107,14 @@ def _cells(
             yield place, fold, found
 
 
-def _choose_near(data: Data, loss: Loss, alpha: float) -> str:
+def _choose_near(data: Data, loss: Loss, alpha: float, tol: float) -> str:
     """The solver that should be the fastest from a start that is near.
 
     Few margins of the squared hinge are active then, and fewer change: Newton's case.
     So are they of the hinge, but its optimum may be many points, with other labels:
     there the search shall find the one that a plain fit finds.
     """
-    name = choose(data, loss, alpha)
+    name = choose(data, loss, alpha, tol)
     near = name == "lbfgs" and not (data.sparse or data.streamed)
     return "newton" if near and isinstance(loss, SquaredHinge) else name
 
@@ -179,7 +183,7 @@ def _path(
                 found = _finished(objective, params, descent.inverse, options)
             if found is None or _unfinished(found, options):
                 part, start = parts[fold], objective.split(params)
-                name = _choose_near(part, loss, alpha)
+                name = _choose_near(part, loss, alpha, options.tol)
                 found = _solved(name, part, loss, alpha, fit_intercept, start, options)
             if alone or not np.array_equal(found.coef, objective.split(params)[0]):
                 better = objective.join(found.coef, found.intercept)
