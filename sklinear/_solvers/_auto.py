@@ -26,6 +26,7 @@ MANY, FAIRLY_TALL = 1000, 5  # params of the softmax, dense, and rows a feature:
 # spread of dense rows from which on each row's multipliers hardly depend on others'.
 MET, MET_A_CLASS, APART = 0.65, 0.04, 0.5
 FEW = 500  # rows that their spread is estimated from
+FAR_HINGE, FAR_SQUARE = 5e7, 1e12  # of the same ratio as above, for these
 # Gaps below which the ascent of dense rows is the slower one: under a strong penalty,
 # where many margins are at their kink, and of rows that are nearly orthogonal.
 ROUGH, FINE = 3e-6, 1e-9
@@ -65,9 +66,11 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
     if not (data.streamed or data.sparse or softmax) and alpha > 0 and size > SMALL:
         met = n <= d * (MET + MET_A_CLASS * data.n_classes)
         if met and _spread(data) >= APART:
-            strong = _mean_square(data) <= EASY_SQUARE * alpha * n
-            enough = tol >= (ROUGH if strong else FINE)
-            return "dual" if compiled and enough else "newton"
+            needed = _mean_square(data) / (alpha * n)
+            reached = needed <= (FAR_HINGE if hinge else FAR_SQUARE)
+            reached &= tol >= (ROUGH if needed <= EASY_SQUARE else FINE)
+            many = 2 * n * data.n_classes > d  # more than Newton has to solve at once
+            return "dual" if compiled and reached and many else "newton"
     newton = taller or (size > (LARGE_SOFTMAX if softmax else LARGE) and n > TALL * d)
     if softmax and not data.sparse:
         newton |= d * data.n_classes > MANY and n > FAIRLY_TALL * d
@@ -95,6 +98,7 @@ def _spread(data: Data) -> float:
     n, _ = data.shape
     X = data.X[:: -(-n // FEW)].astype(np.float64)
     X -= X.mean(axis=0)
+    X /= np.abs(X).max() or 1.0  # fourth powers follow
     products = X @ X.T if len(X) < X.shape[1] else X.T @ X
     square = float(np.square(products).sum())
     return float(np.trace(products)) ** 2 / (square * len(products)) if square else 0.0
