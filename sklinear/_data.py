@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from mmap import mmap
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -236,15 +236,18 @@ class Data:
 
 
 def large_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Memory that goes back to the system with the array, however large or small.
+    """Zeros; memory that, where it is large, goes back to the system with the array.
 
     What ``malloc`` gives may stay the process's own, between what is used: copies of
     rows that come and go would take as much again as any of them.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < LARGE_ARRAY:
-        return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, buffer=mmap(-1, size))
+        return np.zeros(shape, dtype)
+    private: Any = {}
+    if hasattr(mmap, "MAP_PRIVATE"):  # else, on Windows, it is
+        private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+    return np.ndarray(shape, dtype, buffer=mmap.mmap(-1, size, **private))
 
 
 def less_outer(matrix: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ Arrays = list[np.ndarray]  # (m, k), one a block
 LARGE = 2**20  # numbers in X from which on rows are sampled
 OFF_CENTRE = 100.0  # of the mean, in units of the spread, up to which float32 will do
 LARGEST_LOG = 20.0  # of the spread itself
-COPIED = 0.8  # bytes for each value of X, in the rows behind a product
+COPIED = 0.7  # bytes for each value of X, in the rows behind a product
 
 
 class Hessian(NamedTuple):
