@@ -15,7 +15,7 @@ from sklinear._data import Data
 from sklinear._duality import dual_value, relative_gap
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Objective
-from sklinear._solvers import _frame, choose
+from sklinear._solvers import _frame, _preconditioner, choose
 from sklinear._solvers._active import active_hessian, active_margins, active_step
 from sklinear._solvers._auto import _mean_square
 from sklinear._solvers._curvature import (
@@ -282,6 +282,28 @@ def test_small_fits_of_the_hinge_go_on_to_rounding(kind, alpha):
     X, y = load_breast_cancer(return_X_y=True)
     model = classifier("hinge", solver=kind, alpha=alpha).fit(X, y)
     assert model.dual_gap_ <= 1e-9  # unscaled features: sums of 1e3 squared
+
+
+@pytest.mark.parametrize(("most", "count"), [(2**24, 3), (0, 1)])
+def test_too_many_blocks_become_their_mean(most, count, monkeypatch):
+    monkeypatch.setattr(_preconditioner, "LARGEST_BLOCKS", most)
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 20)), np.arange(300) % 3
+    data = Data(X, y, np.full(300, 1 / 300), 3)
+    variables = choose_variables(data, 1e-3, 0.15, True, diagonal=True)
+    at = Objective(data, CrossEntropy(), 1e-3, True, variables)
+    diagonal = diagonals(at, at.push(rng.normal(size=at.shape)))
+    build, built = _preconditioner._sampled_inverse, []
+    monkeypatch.setattr(
+        _preconditioner,
+        "_sampled_inverse",
+        lambda *args: built.append(1) or build(*args),
+    )
+    seed = np.random.RandomState(0)
+    inverse, _ = _preconditioner.inverse_of_blocks(at, diagonal, 0.0, seed)
+    assert len(built) == count
+    r = rng.normal(size=at.shape)
+    assert np.vdot(r - r.mean(axis=1)[:, None], inverse(r)) > 0
 
 
 @pytest.mark.parametrize("loss", [Hinge(), SquaredHinge()])

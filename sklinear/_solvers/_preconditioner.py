@@ -88,14 +88,13 @@ def inverse_of_blocks(
 ) -> tuple[Precondition, float]:
     """The inverse of the Hessian's diagonal blocks, one a class, and its cost.
 
-    Where they are too large, of its diagonal.
+    Of their mean where they are too many; where they are too large, of its diagonal.
     """
     d1, k = objective.shape
     if _too_large(objective):
         return _scaling(objective, *_squares(objective.data, diagonal), ridge), 0.0
-    if k * d1 * d1 > LARGEST_BLOCKS:
-        diagonal = np.broadcast_to(diagonal.mean(axis=1, keepdims=True), diagonal.shape)
-    columns = diagonal.T
+    many = k * d1 * d1 > LARGEST_BLOCKS
+    columns = diagonal.mean(axis=1)[None] if many else diagonal.T
     if float(diagonal.min()) >= ALIKE * float(diagonal.max()):
         columns = columns[:1]
     each = ordered if d1 >= LARGE_BLOCK else map
