@@ -12,6 +12,7 @@ for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import signal
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,18 @@ from sklinear import LinearSVMClassifier, SoftmaxClassifier, reference
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in jobs of a shell with &
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What a process takes of memory is asked of Linux, by a script that begins with this.
+counts_memory = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="counts by /proc"
+)
+RESIDENT = """
+from pathlib import Path
+
+def resident(field):  # in MB
+    text = Path("/proc/self/status").read_text()
+    return int(text.split(field + ":")[1].split()[0]) / 1024
+"""
 
 settings.register_profile("sklinear", deadline=None, derandomize=True, max_examples=10)
 settings.load_profile("sklinear")

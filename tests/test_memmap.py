@@ -5,11 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import classifier
+from conftest import RESIDENT, classifier, counts_memory
 from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -220,9 +219,8 @@ def test_rows_that_come_in_pieces_may_be_mapped(loss, mapped):
 
 # Memory -------------------------------------------------------------------------------
 
-FIT = """
+FIT = f"""{RESIDENT}
 import sys
-from pathlib import Path
 import numpy as np
 from sklinear import SoftmaxClassifier, _data, _mapped, _predictor
 
@@ -230,10 +228,6 @@ from sklinear import SoftmaxClassifier, _data, _mapped, _predictor
 _mapped.SMALL = _data.EXCERPT = 2**20
 _mapped.SPAN = _mapped.COLUMNS = 2**22
 _data.BLOCK_VALUES = _predictor.BLOCK_VALUES = 2**18
-
-def resident(field):
-    text = Path("/proc/self/status").read_text()
-    return int(text.split(field + ":")[1].split()[0]) / 1024
 
 X = np.load(sys.argv[1], mmap_mode="r")
 y = np.load(sys.argv[2])
@@ -246,7 +240,7 @@ print(resident("VmHWM") - before)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts by /proc")
+@counts_memory
 @pytest.mark.parametrize(("order", "solver"), [("C", "newton"), ("F", "lbfgs")])
 def test_a_fit_takes_much_less_memory_than_the_file(order, solver, tmp_path):
     n, d = 150_000, 400
