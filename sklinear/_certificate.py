@@ -146,7 +146,7 @@ class Visit:
         self.primal += float(loss(scores, block.y)[0] @ block.weights)
         self.conjugate += float(loss.conjugate(gradient, block.y) @ block.weights)
         U = gradient * weights
-        self.inner += np.vdot(U, scores)
+        self.inner += np.vdot(U.T, scores.T)  # whose columns are contiguous
         sizes = np.abs(U).sum(axis=1)
         self.size += float(sizes.sum())
         self.pulled += pulled_back(block.X, U)

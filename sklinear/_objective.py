@@ -235,6 +235,15 @@ def relative_scores(X: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     return scores.T
 
 
+def inner(U: np.ndarray, scores: np.ndarray) -> float:
+    """<U, scores> of two arrays (n, k) with contiguous columns.
+
+    Their transposes are read as they lie; ``vdot`` copies what has other rows, which
+    takes thirty times as long.
+    """
+    return float(np.vdot(U.T, scores.T))
+
+
 def pulled_back(X: Any, U: np.ndarray) -> np.ndarray:
     """X' U (d, k) of score gradients, each row of which adds up to 0."""
     if U.shape[1] != 2:
@@ -364,7 +373,7 @@ def probe(
         for j, t in enumerate(lengths):
             v, _, u, _ = weigh(loss, block, scores + t * change, False)
             values[j] += v
-            slopes[j] += float(np.vdot(u, change))
+            slopes[j] += inner(u, change)
     return values, slopes
 
 

@@ -41,10 +41,12 @@ def active_margins(objective: Objective, scores: Arrays) -> Active:
         assert isinstance(loss, Margin)
         slope = loss.slope(s, block.y)
         slope *= block.weights[:, None]
-        j, i = np.nonzero(slope.T)  # its rows are contiguous
+        flat = slope.T.ravel()
+        places = np.flatnonzero(flat != 0)  # of what is true or not a sixth of the time
+        j, i = np.divmod(places, len(slope))
         rows.append(i + block.rows.start)
         classes.append(j)
-        slopes.append(slope[i, j])
+        slopes.append(flat[places])
     row = np.concatenate(rows)
     y = objective.data.y[row]
     return Active(row, y, np.concatenate(classes), np.concatenate(slopes))

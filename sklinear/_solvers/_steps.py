@@ -11,7 +11,14 @@ import scipy.linalg
 
 from sklinear._data import Block, Data
 from sklinear._losses import HessianProduct
-from sklinear._objective import Evaluation, Objective, Point, features, visits
+from sklinear._objective import (
+    Evaluation,
+    Objective,
+    Point,
+    features,
+    inner,
+    visits,
+)
 from sklinear._solvers._curvature import (
     Arrays,
     Hessian,
@@ -256,7 +263,7 @@ def line_search(
         trial = Trial(t, scores, visit_rows(objective, scores))
         value = trial.sums.value + square + t * tilt + t * t * bend / 2
         slope = _inner(trial.sums.U, change) + tilt + t * bend
-        if not (value <= at.value * (1 + rounding) and slope <= 0.1 * -start):
+        if not (value <= at.value * (1 + rounding) and slope <= 0.3 * -start):
             high, high_slope = t, max(slope, 1e-3 * -start)
         elif slope < 0.5 * start and high < np.inf:
             low, low_slope = trial, slope
@@ -279,4 +286,4 @@ def _moved(
 
 def _inner(U: Arrays, change: Arrays) -> float:
     """<U, change> over all blocks."""
-    return sum(float(np.vdot(u, c)) for u, c in zip(U, change, strict=True))
+    return sum(inner(u, c) for u, c in zip(U, change, strict=True))
