@@ -293,10 +293,10 @@ def test_too_many_blocks_become_their_mean(most, count, monkeypatch):
     variables = choose_variables(data, 1e-3, 0.15, True, diagonal=True)
     at = Objective(data, CrossEntropy(), 1e-3, True, variables)
     diagonal = diagonals(at, at.push(rng.normal(size=at.shape)))
-    build, built = _preconditioner._sampled_inverse, []
+    build, built = _preconditioner.inverse_of, []
     monkeypatch.setattr(
         _preconditioner,
-        "_sampled_inverse",
+        "inverse_of",
         lambda *args: built.append(1) or build(*args),
     )
     seed = np.random.RandomState(0)
@@ -304,6 +304,31 @@ def test_too_many_blocks_become_their_mean(most, count, monkeypatch):
     assert len(built) == count
     r = rng.normal(size=at.shape)
     assert np.vdot(r - r.mean(axis=1)[:, None], inverse(r)) > 0
+
+
+@pytest.mark.parametrize("make", [np.array, scipy.sparse.csr_array])
+def test_small_blocks_of_the_softmax_come_of_the_same_rows(make):
+    """Of few rows all are taken: the blocks are exact then."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 5)), np.arange(300) % 4
+    weights = rng.random(300)
+    data = Data(make(X), y, weights / weights.sum(), 4)
+    variables = choose_variables(data, 1e-3, 0.15, True, diagonal=True)
+    at = Objective(data, CrossEntropy(), 1e-3, True, variables)
+    diagonal = diagonals(at, at.push(rng.normal(size=at.shape)))
+    inverse, _ = _preconditioner.inverse_of_blocks(
+        at, diagonal, 0.0, np.random.RandomState(0)
+    )
+    Z = np.hstack([(X - variables.mean) * variables.factor, np.ones((300, 1))])
+    penalty = 2e-3 * np.diag(np.append(variables.factor**2, 0))
+    r = rng.normal(size=at.shape)
+    columns = diagonal.T
+    blocks = [Z.T @ (column[:, None] * Z) + penalty for column in columns]
+    z = np.stack([np.linalg.solve(H, g) for H, g in zip(blocks, r.T, strict=True)], 1)
+    # what is added to a block's diagonal, 1e-7 of its mean, moves the inverse as little
+    np.testing.assert_allclose(
+        inverse(r), z - z.mean(axis=1)[:, None], rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("loss", [Hinge(), SquaredHinge()])

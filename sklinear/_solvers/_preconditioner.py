@@ -17,6 +17,7 @@ from scipy.linalg.blas import sspmv
 from scipy.linalg.lapack import strttp
 
 from sklinear._data import Data, large_array
+from sklinear._losses import CrossEntropy
 from sklinear._objective import Objective, Point, features, visits
 from sklinear._solvers._curvature import chances, is_moderate
 from sklinear._threads import ordered
@@ -29,6 +30,7 @@ LARGEST_PRECISE = 2**20  # of these, up to which they are kept in float64
 LARGEST_STREAMED = 2**20  # the same where they are summed up over machines
 LARGEST_BLOCK, LARGEST_SPARSE_BLOCK = 1024, 512  # rows of one
 LARGE_BLOCK = 256  # rows of one from which on several threads pay
+SMALL_BLOCK = 64  # rows of one up to which all classes' come of the same rows of X
 FEWEST_ROWS = 2048  # behind a block
 ALIKE = 0.5  # of the largest second derivative, above which one block does for all
 USUAL = 10  # steps of conjugate gradients, where none were taken yet
@@ -97,6 +99,11 @@ def inverse_of_blocks(
     columns = diagonal.mean(axis=1)[None] if many else diagonal.T
     if float(diagonal.min()) >= ALIKE * float(diagonal.max()):
         columns = columns[:1]
+    softmax = isinstance(objective.loss, CrossEntropy)
+    if softmax and d1 <= SMALL_BLOCK and len(columns) > 1:
+        blocks = _blocks_of_some(objective, columns, rng)
+        invert = partial(_inverse, objective, ridge)
+        return _inverted(objective, len(blocks), map, invert, blocks)
     each = ordered if d1 >= LARGE_BLOCK else map
     drawn = (_drawn(objective, column, rng) for column in columns)
     single = len(columns) * d1 * d1 > LARGEST_PRECISE and is_moderate(objective)
@@ -173,6 +180,25 @@ def _trianglewise(packed: np.ndarray, d1: int) -> Precondition:
         return z - z.mean(axis=1, dtype=np.float64)[:, None]
 
     return apply
+
+
+def _blocks_of_some(
+    objective: Objective, columns: np.ndarray, rng: np.random.RandomState
+) -> np.ndarray:
+    """All classes' small blocks (k, d1, d1) of the softmax's Hessian, by the same rows,
+    which nearly all add to each: to draw some for each class would take longer than
+    what is done with them."""
+    d1 = objective.shape[0]
+    rows, chance = _drawn(objective, columns.sum(axis=0), rng)
+    H = np.zeros((len(columns), d1, d1))
+    for block in objective.data.sample(rows, 1 / chance):
+        Z = objective.features(block)
+        bent = np.empty_like(Z)
+        weights = columns[:, rows[block.rows]] * block.weights
+        for own, column in zip(H, weights, strict=True):
+            np.multiply(Z, column[:, None], out=bent)
+            own += Z.T @ bent
+    return H
 
 
 def _drawn(
