@@ -6,8 +6,10 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Real
 from traceback import format_exc
 from typing import Any
 
@@ -374,14 +376,15 @@ class _Scorer:
 
 def _number(score: Any, scorer: Any) -> float:
     """A score as a number."""
-    if hasattr(score, "item") and np.ndim(score) == 0:
-        score = score.item()
-    if not isinstance(score, (int, float)):
+    if hasattr(score, "item"):
+        with suppress(ValueError):  # of several values
+            score = score.item()
+    if not isinstance(score, Real):
         raise ValueError(
             f"scoring must return a number, got {score!r} ({type(score)}) instead. "
             f"(scorer={scorer})"
         )
-    return score
+    return float(score)
 
 
 class _Clock:

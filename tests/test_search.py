@@ -498,6 +498,44 @@ def test_one_of_several_scorers_that_fails_is_nan_alone():
     assert "no score today" in str(caught[0].message)
 
 
+def test_a_callable_of_several_metrics_may_fail_on_a_fold(kind):
+    asked = []
+
+    def sometimes(model, X, y):
+        asked.append(len(X))
+        if len(asked) == 1:
+            raise RuntimeError("no score today")
+        return both(model, X, y)
+
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        found = search_of(kind, scoring=sometimes, refit="right").fit(*IRIS[:2])
+    assert "no score today" in str(caught[0].message)
+    assert found.multimetric_
+    for name in ("right", "wrong"):
+        mean = found.cv_results_[f"mean_test_{name}"]
+        assert np.isnan(mean).sum() == 1
+    assert found.best_score_ == np.nanmax(found.cv_results_["mean_test_right"])
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_score_may_be_an_array_of_one_number(kind, several):
+    def scorer(model, X, y):
+        score = np.array([model.score(X, y)])
+        return {"one": score} if several else score
+
+    params = {"scoring": scorer, "refit": "one" if several else True, "tol": TIGHT}
+    found = search_of(kind, **params).fit(*IRIS[:2])
+    assert_same_search(found, peer_of(kind, **params).fit(*IRIS[:2]))
+
+
+def test_a_score_of_several_metrics_needs_one_that_is_named(kind):
+    for scoring in (["accuracy", "f1_macro"], both):
+        found = search_of(kind, scoring=scoring, refit=lambda table: 0)
+        found.fit(*IRIS[:2])
+        with pytest.raises(ValueError, match="score needs one metric"):
+            found.score(*IRIS[:2])
+
+
 # The choice ---------------------------------------------------------------------------
 
 
