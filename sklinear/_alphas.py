@@ -94,7 +94,7 @@ def positive(name: str, values: Any) -> list[Any]:
     """The values of a grid: numbers > 0 in RANGE, at least one."""
     try:
         array = np.asarray([*values])
-    except ValueError:  # sequences of different lengths
+    except (TypeError, ValueError):  # no sequence, or some of different lengths
         array = np.array(None)
     right = array.ndim == 1 and len(array) and array.dtype.kind in "iuf"
     low, high = RANGE

@@ -633,6 +633,7 @@ BAD = {
     "strings": ("softmax", {"alphas": ["0.1"]}, "alphas must be .*numbers"),
     "a table": ("softmax", {"alphas": [[0.1]]}, "alphas must be"),
     "a ragged one": ("softmax", {"alphas": [[0.1], [1, 2]]}, "alphas must be"),
+    "a number as an array": ("softmax", {"alphas": np.array(0.1)}, "alphas must be"),
     "a string": ("softmax", {"alphas": "many"}, "'alphas' parameter"),
     "a float": ("softmax", {"alphas": 0.1}, "'alphas' parameter"),
     "none of them": ("softmax", {"alphas": 0}, "'alphas' parameter"),
