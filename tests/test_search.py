@@ -761,6 +761,15 @@ def test_the_automatic_grid_stretches_with_the_margins():
     assert two.alphas_[-1] == pytest.approx(one.alphas_[-1] / 100)
 
 
+@pytest.mark.parametrize("scale", [1e-160, 1e-90, 1e-55, 1e55, 1e99])
+def test_features_beyond_any_grid_are_refused_with_a_way_out(kind, scale):
+    X, y = IRIS[:2]
+    with pytest.raises(ValueError, match=r"alphas=10 asks for .* StandardScaler"):
+        SEARCHES[kind]().fit(scale * X, y)
+    least = SEARCHES[kind](alphas=2, cv=2, refit=False).fit(1e-48 * X, y)
+    assert least.alphas_[-1] == 1e-100  # where it would be less
+
+
 def test_features_that_tell_nothing_still_have_a_grid(kind):
     found = SEARCHES[kind](alphas=2, cv=2).fit(np.ones((20, 2)), np.arange(20) % 2)
     assert np.all(found.coef_ == 0)
