@@ -110,7 +110,7 @@ def positive(name: str, values: Any) -> list[Any]:
         array = np.array(None)
     right = array.ndim == 1 and len(array) and array.dtype.kind in "iuf"
     low, high = RANGE
-    if not (right and (array >= low).all() and (array <= high).all()):
+    if not (right and all(low <= value <= high for value in array.tolist())):
         raise ValueError(
             f"{name} must be a sequence of finite numbers > 0, from {low:g} to "
             f"{high:g}, at least one, got {values!r}."

@@ -670,6 +670,10 @@ def test_rows_are_as_asked_however_the_grid_is_written(kind):
     np.testing.assert_array_equal(found.alphas_, alphas)
     objects = search_of(kind, {**grid, "alpha": alphas.astype(object)}, tol=TIGHT)
     assert_same_search(objects.fit(*IRIS[:2]), found)
+    single = search_of(kind, {**grid, "alpha": alphas.astype(np.float32)})
+    column = single.fit(*IRIS[:2]).cv_results_["param_alpha"]
+    assert column.dtype == np.float32
+    assert set(column) == set(np.float32(alphas))
     whole = search_of(kind, {**GRIDS[kind], "alpha": [1, 10]}).fit(*IRIS[:2])
     assert whole.cv_results_["param_alpha"].dtype == np.array([1, 10]).dtype
 
