@@ -118,7 +118,7 @@ def _simplest(best: int, results: dict[str, Any], cells: Sequence[Cell]) -> int:
     """
     n_splits = sum(key.startswith("split") for key in results)
     mean, deviation = results["mean_test_score"], results["std_test_score"]
-    if n_splits < 2 or math.isnan(mean[best]):
+    if n_splits < 2 or not math.isfinite(mean[best]):
         return best
     error = deviation[best] / math.sqrt(n_splits - 1)
     near = [

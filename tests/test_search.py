@@ -573,6 +573,15 @@ def test_one_std_takes_the_strongest_penalty_within_one_standard_error(kind):
     assert found.alpha_ > table["params"][best]["alpha"]  # or it would show nothing
 
 
+@pytest.mark.filterwarnings("ignore:.*non-finite")
+def test_one_std_takes_the_best_where_its_score_has_no_error(kind):
+    def scorer(model, X, y):
+        return np.inf if model.alpha == 1e-2 else 0.0
+
+    found = search_of(kind, scoring=scorer, refit="one_std").fit(*IRIS[:2])
+    assert found.alpha_ == 1e-2
+
+
 @pytest.mark.parametrize("no", [False, np.False_])
 def test_without_a_refit_there_is_a_choice_but_no_model(kind, no):
     found = search_of(kind, refit=no).fit(*IRIS[:2])
