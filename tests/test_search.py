@@ -287,6 +287,9 @@ SPLITTERS = {
     "repeated": RepeatedStratifiedKFold(n_splits=2, n_repeats=2, random_state=0),
     "shuffled": ShuffleSplit(3, test_size=0.3, random_state=0),
     "list": list(StratifiedKFold(3).split(*IRIS[:2])),
+    "tuples": [
+        tuple(map(tuple, split)) for split in StratifiedKFold(3).split(*IRIS[:2])
+    ],
     "masks": [(i != GROUPS, i == GROUPS) for i in range(2)],
     "one fold": [(np.arange(0, 150, 2), np.arange(1, 150, 2))],
     "twice": [(np.arange(300) * 7 // 3 % 150, np.arange(5, 150, 3))],
