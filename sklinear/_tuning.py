@@ -9,7 +9,7 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.utils import check_random_state, indexable
@@ -226,7 +226,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         self.alphas_ = np.array(alphas, dtype=float)
         notes += odd + self._choose(metric, cells)
         if self.refit:
-            model = self._plain(**self.best_params_)
+            model = clone(self._plain(**self.best_params_))  # with its own generator
             with subtask(root, told, "refit-with-best-params", below=model):
                 self._refit(model, given, given_y, sample_weight)
         if root is not None:

@@ -897,6 +897,19 @@ def test_mini_batches_can_search_and_repeat_themselves(kind):
     search_of(kind, random_state=None, **params).fit(*IRIS[:2])
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_generator_given_is_copied_as_grid_search_copies_it(kind):
+    given = {"solver": "sgd", "max_iter": 3, "scoring": "accuracy", "tol": 1e-2}
+    search = search_of(kind, random_state=np.random.RandomState(0), **given)
+    peer = peer_of(kind, random_state=np.random.RandomState(0), **given)
+    found, peer = search.fit(*IRIS[:2]), peer.fit(*IRIS[:2])
+    first = found.best_estimator_
+    assert_same_search(found, peer)
+    np.testing.assert_array_equal(first.coef_, peer.best_estimator_.coef_)
+    np.testing.assert_array_equal(first.coef_, search.fit(*IRIS[:2]).coef_)
+    assert first.random_state is not search.random_state
+
+
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_jobs_do_not_change_the_result(kind, backend, monkeypatch):
     monkeypatch.setattr(sklinear._cells, "STARTING", 0.0)
