@@ -213,12 +213,13 @@ class _HeldOut:
         self.known = group.known[test]
         weights = self.params.get("sample_weight")
         self.weights = None if weights is None else np.asarray(weights)
+        counted = slice(None) if self.weights is None else self.weights != 0
         self.easy = (  # to score by what the scorer's name says
             search.quick is not None
             and set(self.params) <= {"sample_weight"}
             and len(test) > 0
             and (weights is None or np.sum(weights) > 0)
-            and (search.quick == "accuracy" or self.known.all())
+            and (search.quick == "accuracy" or self.known[counted].all())
         )
 
 

@@ -448,6 +448,17 @@ def test_rows_of_weight_zero_might_as_well_not_be_there(kind):
     assert_same_search(found, other, CLOSE if kind == "softmax" else 1e-15)
 
 
+def test_a_class_whose_rows_have_no_weight_might_as_well_not_be_there(kind):
+    X, y = IRIS[:2]
+    splits = list(StratifiedKFold(3).split(X, y))
+    found = search_of(kind, cv=splits, tol=TIGHT)
+    found.fit(X, y, sample_weight=np.where(y == 0, 0.0, 2.0))
+    fewer = [tuple(part[y[part] > 0] - 50 for part in split) for split in splits]
+    other = search_of(kind, cv=fewer, tol=TIGHT).fit(X[50:], y[50:])
+    assert_same_search(found, other, CLOSE if kind == "softmax" else 1e-15)
+    assert np.isfinite(found.best_score_)
+
+
 # Several metrics ----------------------------------------------------------------------
 
 
