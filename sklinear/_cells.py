@@ -282,10 +282,6 @@ class _Scorer:
         if fold.index not in self.seen:
             self.seen[fold.index] = _HeldOut(search, self.group, fold)
         self.held_out = self.seen[fold.index]
-        if not self.held_out.easy:
-            self.X = _safe_indexing(
-                search.X if search.given is None else search.given, fold.test
-            )
 
     def _quick_score(self, solution: Solution) -> float:
         """What the scorer gives, from one product; a scale of the scores does nothing.
@@ -317,11 +313,13 @@ class _Scorer:
 
     def _scores(self, model: LinearClassifier) -> tuple[Any, list[str]]:
         """What the scorer says, nan where it fails, and the errors."""
-        search, names = self.search, self.search.multimetric
+        search, names, held_out = self.search, self.search.multimetric, self.held_out
+        # a copy for each, in case a scorer changes it
+        X = _safe_indexing(
+            search.X if search.given is None else search.given, held_out.rows
+        )
         try:
-            scores = search.scorer(
-                model, self.X, self.held_out.y, **self.held_out.params
-            )
+            scores = search.scorer(model, X, held_out.y, **held_out.params)
         except UnsetMetadataPassedError:
             raise
         except Exception:

@@ -531,6 +531,16 @@ def test_a_callable_of_several_metrics_may_fail_on_a_fold(kind):
     assert found.best_score_ == np.nanmax(found.cv_results_["mean_test_right"])
 
 
+def test_a_scorer_may_change_the_rows_it_gets(kind):
+    def scorer(model, X, y):
+        score = model.score(X, y)
+        X -= X.mean(axis=0)
+        return score
+
+    found = search_of(kind, scoring=scorer, tol=TIGHT).fit(*IRIS[:2])
+    assert_same_search(found, peer_of(kind, scoring=scorer, tol=TIGHT).fit(*IRIS[:2]))
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_a_score_may_be_an_array_of_one_number(kind, several):
     def scorer(model, X, y):
