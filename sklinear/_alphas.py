@@ -26,11 +26,22 @@ def automatic_alphas(
 
     ``problems`` are the losses with delta = 1 and what multiplies the user's alpha.
     """
-    ends_of = {loss: alpha_ends(data, loss) for loss in {loss for loss, _ in problems}}
-    strongest = max(ends_of[loss][0] / factor for loss, factor in problems)
-    weakest = min(ends_of[loss][1] / factor for loss, factor in problems)
-    if not strongest > 0:  # features that tell nothing: any alpha gives the priors
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        ends_of = {
+            loss: alpha_ends(data, loss) for loss in {loss for loss, _ in problems}
+        }
+    strongest = np.max([ends_of[loss][0] / factor for loss, factor in problems])
+    weakest = np.min([ends_of[loss][1] / factor for loss, factor in problems])
+    low, high = RANGE
+    if strongest == 0:  # features that tell nothing: any alpha gives the priors
         strongest, weakest = 1.0, SPAN
+    if not low <= strongest <= high:
+        raise ValueError(
+            f"alphas={n_alphas} asks for a grid that fits X, but the first alpha would "
+            f"be {strongest:.3g}, not between {low:g} and {high:g}: scale X, by "
+            "StandardScaler for one, or give the alphas themselves."
+        )
+    weakest = max(weakest, low)
     ends = np.log10([strongest, max(weakest, strongest * 1e-100)])
     places = np.linspace(0, 1, n_alphas) if n_alphas > 1 else np.array([0.5])
     grid = 10 ** (ends[0] + places * (ends[1] - ends[0]))
@@ -60,13 +71,14 @@ def alpha_ends(data: Data, loss: Loss) -> tuple[float, float]:
     square = _variances(data, mean)
     told = square > (ROUNDING * np.abs(mean)) ** 2
     inverse = np.divide(1, square, out=np.zeros_like(square), where=told)
-    both = np.hstack([G, G * inverse[:, None]])
+    unit = 0.5 ** np.frexp(np.abs(G).max())[1]  # lest squares of tiny numbers vanish
+    both = unit * np.hstack([G, G * inverse[:, None]])
     centre, total = mean @ both, np.zeros(2)
     for block in data.astype(np.float64):
         off = block.X @ both
         off -= centre
         total += (block.weights @ np.square(off)).reshape(2, k).sum(axis=1)
-    strong, of_one = np.sqrt(total) / (2 * FAINT)
+    strong, of_one = np.sqrt(total) / (2 * FAINT * unit)
     squares = np.bincount(data.y, np.square(data.weights), k)
     chance = float(squares @ np.square(of_class).sum(axis=1))
     shares = np.maximum(np.square(G).sum(axis=1) * inverse - CHANCE * chance, 0)
@@ -94,11 +106,11 @@ def positive(name: str, values: Any) -> list[Any]:
     """The values of a grid: numbers > 0 in RANGE, at least one."""
     try:
         array = np.asarray([*values])
-    except ValueError:  # sequences of different lengths
+    except (TypeError, ValueError):  # no sequence, or some of different lengths
         array = np.array(None)
     right = array.ndim == 1 and len(array) and array.dtype.kind in "iuf"
     low, high = RANGE
-    if not (right and (array >= low).all() and (array <= high).all()):
+    if not (right and all(low <= value <= high for value in array.tolist())):
         raise ValueError(
             f"{name} must be a sequence of finite numbers > 0, from {low:g} to "
             f"{high:g}, at least one, got {values!r}."

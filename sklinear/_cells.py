@@ -6,8 +6,10 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Real
 from traceback import format_exc
 from typing import Any
 
@@ -211,12 +213,13 @@ class _HeldOut:
         self.known = group.known[test]
         weights = self.params.get("sample_weight")
         self.weights = None if weights is None else np.asarray(weights)
+        counted = slice(None) if self.weights is None else self.weights != 0
         self.easy = (  # to score by what the scorer's name says
             search.quick is not None
             and set(self.params) <= {"sample_weight"}
             and len(test) > 0
             and (weights is None or np.sum(weights) > 0)
-            and (search.quick == "accuracy" or self.known.all())
+            and (search.quick == "accuracy" or self.known[counted].all())
         )
 
 
@@ -279,10 +282,6 @@ class _Scorer:
         if fold.index not in self.seen:
             self.seen[fold.index] = _HeldOut(search, self.group, fold)
         self.held_out = self.seen[fold.index]
-        if not self.held_out.easy:
-            self.X = _safe_indexing(
-                search.X if search.given is None else search.given, fold.test
-            )
 
     def _quick_score(self, solution: Solution) -> float:
         """What the scorer gives, from one product; a scale of the scores does nothing.
@@ -314,11 +313,13 @@ class _Scorer:
 
     def _scores(self, model: LinearClassifier) -> tuple[Any, list[str]]:
         """What the scorer says, nan where it fails, and the errors."""
-        search, names = self.search, self.search.multimetric
+        search, names, held_out = self.search, self.search.multimetric, self.held_out
+        # a copy for each, in case a scorer changes it
+        X = _safe_indexing(
+            search.X if search.given is None else search.given, held_out.rows
+        )
         try:
-            scores = search.scorer(
-                model, self.X, self.held_out.y, **self.held_out.params
-            )
+            scores = search.scorer(model, X, held_out.y, **held_out.params)
         except UnsetMetadataPassedError:
             raise
         except Exception:
@@ -374,14 +375,15 @@ class _Scorer:
 
 def _number(score: Any, scorer: Any) -> float:
     """A score as a number."""
-    if hasattr(score, "item") and np.ndim(score) == 0:
-        score = score.item()
-    if not isinstance(score, (int, float)):
+    if hasattr(score, "item"):
+        with suppress(ValueError):  # of several values
+            score = score.item()
+    if not isinstance(score, Real):
         raise ValueError(
             f"scoring must return a number, got {score!r} ({type(score)}) instead. "
             f"(scorer={scorer})"
         )
-    return score
+    return float(score)
 
 
 class _Clock:

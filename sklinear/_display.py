@@ -148,7 +148,8 @@ class ValidationPathDisplay:
             _, ax = pyplot.subplots()
         self.lines_, self.bands_, self.choice_ = [], [], None
         for number, (label, folds) in enumerate(self.scores.items()):
-            mean, deviation = folds.mean(axis=1), folds.std(axis=1)
+            with np.errstate(invalid="ignore"):  # of infinite scores
+                mean, deviation = folds.mean(axis=1), folds.std(axis=1)
             style = ("-", "--", ":", "-.")[number % 4]  # equal lines stay apart
             (line,) = ax.plot(self.alphas, mean, style, marker=".", label=label)
             low, high = mean - deviation, mean + deviation
@@ -163,6 +164,8 @@ class ValidationPathDisplay:
             (self.choice_,) = ax.plot(
                 alpha, score, "o", ms=11, mfc="none", mec="k", label=f"alpha={alpha:g}"
             )
+        wide = np.column_stack([self.alphas, np.zeros(len(self.alphas))])
+        ax.update_datalim(wide, updatey=False)  # where all scores are nan, too
         ax.set(xscale="log", xlabel="alpha", ylabel=self.score_name)
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure

@@ -45,7 +45,10 @@ def grouped(
     groups: dict[tuple, Group] = {}
     failures = []
     for index, (chosen, left) in enumerate(splits):
-        train, test = rows[chosen], rows[left]
+        train, test = (  # numpy takes a tuple for an index of several axes
+            rows[list(part) if isinstance(part, tuple) else part]
+            for part in (chosen, left)
+        )
         own = weights * np.bincount(train, minlength=len(y))
         try:
             if not own.any():

@@ -16,6 +16,12 @@ from sklinear._cells import Cell, Evaluation
 ONE_STD = "one_std"
 
 
+def metrics(found: Sequence[Evaluation]) -> list[str] | None:
+    """Names of several metrics, by the first cell on a fold that has them all."""
+    several = (list(e.scores) for e in found if isinstance(e.scores, dict))
+    return next(several, None)
+
+
 def table(
     cells: Sequence[Cell], found: Sequence[Evaluation], n_splits: int
 ) -> tuple[dict[str, Any], list[Warning]]:
@@ -24,19 +30,16 @@ def table(
     A cell on a fold without an evaluation, because it could not be fitted, has nan.
     """
     shape = len(cells), n_splits
-    names: list[str] | None = None
-    for evaluation in found:
-        if isinstance(evaluation.scores, dict):
-            names = list(evaluation.scores)
-            break
+    names = metrics(found)
     keys = ["score"] if names is None else names
     scores = {key: np.full(shape, np.nan) for key in keys}
     fit_time, score_time = np.zeros(shape), np.zeros(shape)
     for e in found:
         place = e.cell, e.fold
         fit_time[place], score_time[place] = e.fit_time, e.score_time
+        each = e.scores if names is None or isinstance(e.scores, dict) else {}  # failed
         for key in keys:
-            scores[key][place] = e.scores if names is None else e.scores.get(key)
+            scores[key][place] = each if names is None else each.get(key, math.nan)
     notes: list[Warning] = []
     results: dict[str, Any] = {}
     for name, times in (("fit_time", fit_time), ("score_time", score_time)):
@@ -115,7 +118,7 @@ def _simplest(best: int, results: dict[str, Any], cells: Sequence[Cell]) -> int:
     """
     n_splits = sum(key.startswith("split") for key in results)
     mean, deviation = results["mean_test_score"], results["std_test_score"]
-    if n_splits < 2 or math.isnan(mean[best]):
+    if n_splits < 2 or not math.isfinite(mean[best]):
         return best
     error = deviation[best] / math.sqrt(n_splits - 1)
     near = [

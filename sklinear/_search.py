@@ -46,7 +46,8 @@ class LinearSVMClassifierCV(LinearClassifierCV):
         ``fit(X, y, groups=groups)``.
     scoring : str, callable, list, tuple, dict or None, default=None
         What is scored on the held-out rows, as in GridSearchCV, several at once too.
-        None is accuracy.
+        None is accuracy. A scorer sees a model with the plain estimator's parameters
+        and coefficients, but no ``solver_``, and no proof for ``certify``.
     refit : bool, str or callable, default=True
         Fit the best cell to all samples, as in GridSearchCV: by rank; by the rank of
         the metric named, where there are several; or by a callable that takes
@@ -198,8 +199,9 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     The same table as ``GridSearchCV(SoftmaxClassifier(), {"alpha": alphas},
     scoring="neg_log_loss")`` with the same folds, from one computation, without a copy
     of X for any fold. The scores agree as far as ``tol`` settles them. A fold whose
-    training rows lack a class has a model of the others, and the default score counts
-    all classes of that model, in the fold's held-out rows or not.
+    training rows lack a class has a model of the others, and log loss, where it alone
+    is scored, by default or by its name, counts all classes of that model, in the
+    fold's held-out rows or not (GridSearchCV: nan where one is not).
 
     A warning says so where the best score is at an end of the alphas and better than
     all inside (a single alpha has no end).
@@ -221,7 +223,9 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
         ``fit(X, y, groups=groups)``.
     scoring : str, callable, list, tuple, dict or None, default=None
         What is scored on the held-out rows, as in GridSearchCV, several at once too.
-        None is log loss, "neg_log_loss".
+        None is log loss, "neg_log_loss". A scorer sees a model with the plain
+        estimator's parameters and coefficients, but no ``solver_``, and no proof for
+        ``certify``.
     refit : bool, str or callable, default=True
         Fit the best cell to all samples, as in GridSearchCV: by rank; by the rank of
         the metric named, where there are several; or by a callable that takes

@@ -9,7 +9,7 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.utils import check_random_state, indexable
@@ -46,6 +46,7 @@ from sklinear._results import (
     best_index,
     failed_folds,
     failed_scores,
+    metrics,
     open_gaps,
     table,
 )
@@ -216,15 +217,16 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         notes += failed_folds(name, failures, len(splits), found)
         notes += failed_scores(found) + open_gaps(name, found, self.tol)
         self._forget()
-        self.multimetric_ = isinstance(found[0].scores, dict)
-        if self.multimetric_:
-            metric = check_refit(self, found[0].scores)
+        names = metrics(found)
+        self.multimetric_ = names is not None
+        if names is not None:
+            metric = check_refit(self, names)
         self.n_splits_, self.scorer_ = len(splits), getattr(scorer, "_scorers", scorer)
         self.cv_results_, odd = table(cells, found, len(splits))
         self.alphas_ = np.array(alphas, dtype=float)
         notes += odd + self._choose(metric, cells)
         if self.refit:
-            model = self._plain(**self.best_params_)
+            model = clone(self._plain(**self.best_params_))  # with its own generator
             with subtask(root, told, "refit-with-best-params", below=model):
                 self._refit(model, given, given_y, sample_weight)
         if root is not None:
@@ -387,14 +389,18 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             params = process_routing(self, "score", **params).scorer["score"]
         scorer = self.scorer_
         if isinstance(scorer, dict):
-            if self.refit not in scorer:
-                raise ValueError(
-                    "score needs one metric, and refit, a callable, names none of "
-                    f"{list(scorer)}."
-                )
-            scorer = scorer[self.refit]
+            scorer = self._named(scorer)
         score = scorer(self.best_estimator_, X, y, **params)
-        return score[self.refit] if isinstance(score, dict) else score
+        return self._named(score) if isinstance(score, dict) else score
+
+    def _named(self, several: dict[str, Any]) -> Any:
+        """Of several metrics, the one that ``refit`` names."""
+        if self.refit not in several:
+            raise ValueError(
+                "score needs one metric, and refit, a callable, names none of "
+                f"{list(several)}."
+            )
+        return several[self.refit]
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Which metadata go to the splitter and the scorers.

@@ -98,6 +98,22 @@ def test_without_a_choice_none_is_marked(pyplot):
     assert display.ax_.get_ylabel() == "accuracy"
 
 
+@pytest.mark.filterwarnings("ignore:.*(folds of|non-finite)")
+@pytest.mark.parametrize("score", [1.0, np.inf])
+def test_a_path_without_a_finite_score_is_drawn_empty(pyplot, score):
+    rows = np.arange(150)
+    splits = [(rows[::2], rows[1::2])]
+    if np.isfinite(score):
+        splits.append((rows[:50], rows[50:]))  # of one class only
+    search = SoftmaxClassifierCV(
+        alphas=[1.0, 1e-2], cv=splits, scoring=lambda model, X, y: score
+    ).fit(X, y)
+    display = ValidationPathDisplay.from_estimator(search)
+    display.figure_.canvas.draw()
+    low, high = display.ax_.get_xlim()
+    assert 1e-3 < low < 1e-2 < 1 < high < 10
+
+
 def test_only_a_search_is_drawn(pyplot):
     with pytest.raises(TypeError, match="must be a LinearSVMClassifierCV or"):
         ValidationPathDisplay.from_estimator(SoftmaxClassifier().fit(X, y))

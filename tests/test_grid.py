@@ -103,6 +103,14 @@ def test_a_feature_beyond_float32_stays_finite(kind):
         assert solution.value <= plain[cell].value  # as if that feature were free
 
 
+def test_penalties_beyond_float32_warn_of_nothing(kind):
+    X, y = samples()
+    X *= np.logspace(-10, 10, X.shape[1])
+    found, _ = cells(kind, X, y, alphas=(1e100, 1.0), tol=1e-4)
+    for solution in found.values():
+        assert np.isfinite(solution.coef).all()
+
+
 def test_dtypes(kind):
     X, y = samples()
     X = np.round(40 * X).astype(np.int16)

@@ -287,6 +287,9 @@ SPLITTERS = {
     "repeated": RepeatedStratifiedKFold(n_splits=2, n_repeats=2, random_state=0),
     "shuffled": ShuffleSplit(3, test_size=0.3, random_state=0),
     "list": list(StratifiedKFold(3).split(*IRIS[:2])),
+    "tuples": [
+        tuple(map(tuple, split)) for split in StratifiedKFold(3).split(*IRIS[:2])
+    ],
     "masks": [(i != GROUPS, i == GROUPS) for i in range(2)],
     "one fold": [(np.arange(0, 150, 2), np.arange(1, 150, 2))],
     "twice": [(np.arange(300) * 7 // 3 % 150, np.arange(5, 150, 3))],
@@ -445,6 +448,17 @@ def test_rows_of_weight_zero_might_as_well_not_be_there(kind):
     assert_same_search(found, other, CLOSE if kind == "softmax" else 1e-15)
 
 
+def test_a_class_whose_rows_have_no_weight_might_as_well_not_be_there(kind):
+    X, y = IRIS[:2]
+    splits = list(StratifiedKFold(3).split(X, y))
+    found = search_of(kind, cv=splits, tol=TIGHT)
+    found.fit(X, y, sample_weight=np.where(y == 0, 0.0, 2.0))
+    fewer = [tuple(part[y[part] > 0] - 50 for part in split) for split in splits]
+    other = search_of(kind, cv=fewer, tol=TIGHT).fit(X[50:], y[50:])
+    assert_same_search(found, other, CLOSE if kind == "softmax" else 1e-15)
+    assert np.isfinite(found.best_score_)
+
+
 # Several metrics ----------------------------------------------------------------------
 
 
@@ -498,6 +512,54 @@ def test_one_of_several_scorers_that_fails_is_nan_alone():
     assert "no score today" in str(caught[0].message)
 
 
+def test_a_callable_of_several_metrics_may_fail_on_a_fold(kind):
+    asked = []
+
+    def sometimes(model, X, y):
+        asked.append(len(X))
+        if len(asked) == 1:
+            raise RuntimeError("no score today")
+        return both(model, X, y)
+
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        found = search_of(kind, scoring=sometimes, refit="right").fit(*IRIS[:2])
+    assert "no score today" in str(caught[0].message)
+    assert found.multimetric_
+    for name in ("right", "wrong"):
+        mean = found.cv_results_[f"mean_test_{name}"]
+        assert np.isnan(mean).sum() == 1
+    assert found.best_score_ == np.nanmax(found.cv_results_["mean_test_right"])
+
+
+def test_a_scorer_may_change_the_rows_it_gets(kind):
+    def scorer(model, X, y):
+        score = model.score(X, y)
+        X -= X.mean(axis=0)
+        return score
+
+    found = search_of(kind, scoring=scorer, tol=TIGHT).fit(*IRIS[:2])
+    assert_same_search(found, peer_of(kind, scoring=scorer, tol=TIGHT).fit(*IRIS[:2]))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_score_may_be_an_array_of_one_number(kind, several):
+    def scorer(model, X, y):
+        score = np.array([model.score(X, y)])
+        return {"one": score} if several else score
+
+    params = {"scoring": scorer, "refit": "one" if several else True, "tol": TIGHT}
+    found = search_of(kind, **params).fit(*IRIS[:2])
+    assert_same_search(found, peer_of(kind, **params).fit(*IRIS[:2]))
+
+
+def test_a_score_of_several_metrics_needs_one_that_is_named(kind):
+    for scoring in (["accuracy", "f1_macro"], both):
+        found = search_of(kind, scoring=scoring, refit=lambda table: 0)
+        found.fit(*IRIS[:2])
+        with pytest.raises(ValueError, match="score needs one metric"):
+            found.score(*IRIS[:2])
+
+
 # The choice ---------------------------------------------------------------------------
 
 
@@ -533,6 +595,15 @@ def test_one_std_takes_the_strongest_penalty_within_one_standard_error(kind):
     assert stronger
     assert all(score < least for _, score in stronger)
     assert found.alpha_ > table["params"][best]["alpha"]  # or it would show nothing
+
+
+@pytest.mark.filterwarnings("ignore:.*non-finite")
+def test_one_std_takes_the_best_where_its_score_has_no_error(kind):
+    def scorer(model, X, y):
+        return np.inf if model.alpha == 1e-2 else 0.0
+
+    found = search_of(kind, scoring=scorer, refit="one_std").fit(*IRIS[:2])
+    assert found.alpha_ == 1e-2
 
 
 @pytest.mark.parametrize("no", [False, np.False_])
@@ -595,6 +666,7 @@ BAD = {
     "strings": ("softmax", {"alphas": ["0.1"]}, "alphas must be .*numbers"),
     "a table": ("softmax", {"alphas": [[0.1]]}, "alphas must be"),
     "a ragged one": ("softmax", {"alphas": [[0.1], [1, 2]]}, "alphas must be"),
+    "a number as an array": ("softmax", {"alphas": np.array(0.1)}, "alphas must be"),
     "a string": ("softmax", {"alphas": "many"}, "'alphas' parameter"),
     "a float": ("softmax", {"alphas": 0.1}, "'alphas' parameter"),
     "none of them": ("softmax", {"alphas": 0}, "'alphas' parameter"),
@@ -631,6 +703,10 @@ def test_rows_are_as_asked_however_the_grid_is_written(kind):
     np.testing.assert_array_equal(found.alphas_, alphas)
     objects = search_of(kind, {**grid, "alpha": alphas.astype(object)}, tol=TIGHT)
     assert_same_search(objects.fit(*IRIS[:2]), found)
+    single = search_of(kind, {**grid, "alpha": alphas.astype(np.float32)})
+    column = single.fit(*IRIS[:2]).cv_results_["param_alpha"]
+    assert column.dtype == np.float32
+    assert set(column) == set(np.float32(alphas))
     whole = search_of(kind, {**GRIDS[kind], "alpha": [1, 10]}).fit(*IRIS[:2])
     assert whole.cv_results_["param_alpha"].dtype == np.array([1, 10]).dtype
 
@@ -720,6 +796,15 @@ def test_the_automatic_grid_stretches_with_the_margins():
     ).fit(X, y)
     assert two.alphas_[0] == one.alphas_[0]
     assert two.alphas_[-1] == pytest.approx(one.alphas_[-1] / 100)
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e-90, 1e-55, 1e55, 1e99])
+def test_features_beyond_any_grid_are_refused_with_a_way_out(kind, scale):
+    X, y = IRIS[:2]
+    with pytest.raises(ValueError, match=r"alphas=10 asks for .* StandardScaler"):
+        SEARCHES[kind]().fit(scale * X, y)
+    least = SEARCHES[kind](alphas=2, cv=2, refit=False).fit(1e-48 * X, y)
+    assert least.alphas_[-1] == 1e-100  # where it would be less
 
 
 def test_features_that_tell_nothing_still_have_a_grid(kind):
@@ -831,6 +916,19 @@ def test_mini_batches_can_search_and_repeat_themselves(kind):
     assert_same_search(found, again)
     assert found.score(*IRIS[:2]) > (0.8 if kind == "svm" else -1.1)
     search_of(kind, random_state=None, **params).fit(*IRIS[:2])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_generator_given_is_copied_as_grid_search_copies_it(kind):
+    given = {"solver": "sgd", "max_iter": 3, "scoring": "accuracy", "tol": 1e-2}
+    search = search_of(kind, random_state=np.random.RandomState(0), **given)
+    peer = peer_of(kind, random_state=np.random.RandomState(0), **given)
+    found, peer = search.fit(*IRIS[:2]), peer.fit(*IRIS[:2])
+    first = found.best_estimator_
+    assert_same_search(found, peer)
+    np.testing.assert_array_equal(first.coef_, peer.best_estimator_.coef_)
+    np.testing.assert_array_equal(first.coef_, search.fit(*IRIS[:2]).coef_)
+    assert first.random_state is not search.random_state
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])

@@ -26,6 +26,8 @@ ROUNDING = 2e-6  # relative, of an objective in float32
 KEPT, LITTLE = 0.55, 2**24
 RENEWAL = 12  # iterations after which the preconditioner is built anew
 PATIENCE = 30  # passes at one alpha, after which problems go on alone
+# Of what float32 cannot hold, steps are refused, and problems go on alone.
+FINITE_LATER = np.errstate(over="ignore", invalid="ignore")
 
 
 class Values(NamedTuple):
@@ -203,6 +205,7 @@ class Descent:
         self.inverse = np.empty(0)  # (k, d1, d1)
         self.built = 0.0  # after so many passes
 
+    @FINITE_LATER
     def run(self, alpha: float, tol: float, max_iter: int) -> np.ndarray:
         """Descend at one alpha; which problems (B,) seem to have reached ``tol``."""
         batch, pairs = self.batch, list[Any]()
@@ -229,6 +232,7 @@ class Descent:
         self.params, self.at = x, at
         return near
 
+    @FINITE_LATER
     def correct(self, params: np.ndarray, which: int, last: bool) -> None:
         """A problem has a better point, and this may be the last that is asked."""
         here = np.array([which])
