@@ -12,7 +12,7 @@ from sklinear._losses import Loss
 from sklinear._objective import Evaluation, Objective
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
-from sklinear._variables import LARGEST_FACTOR, Variables
+from sklinear._variables import LARGEST_FACTOR, Variables, choose_variables
 
 LARGE = 2**22  # numbers in X from which on no pass is taken that is not asked for
 SPLIT = 1e-9  # relative curvature of the intercept that counts as none
@@ -128,6 +128,20 @@ def settled(params: np.ndarray, residual: np.ndarray, H: np.ndarray) -> np.ndarr
     params = params.copy()
     params[-1] -= np.linalg.lstsq(H, residual, rcond=SPLIT)[0]
     return params
+
+
+def rescaled(objective: Objective, monitor: Monitor) -> Objective:
+    """The objective, and the monitor's points, in well-scaled variables."""
+    data, loss = objective.data, objective.loss
+    variables = choose_variables(
+        data, objective.alpha, loss.curvature, objective.fit_intercept
+    )
+    scaled = objective.replace(variables=variables)
+    assert monitor.params is not None
+    monitor.params = scaled.join(*objective.split(monitor.params))
+    if monitor.guessed is not None:
+        monitor.guessed = scaled.join(*objective.split(monitor.guessed))
+    return scaled
 
 
 def offer_priors(objective: Objective, monitor: Monitor) -> None:
