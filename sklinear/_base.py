@@ -23,6 +23,7 @@ from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
 from sklinear._certificate import certificate
 from sklinear._checks import (
     KEPT,
+    LEAST_WEIGHT,
     canonical,
     check_block,
     check_block_weights,
@@ -358,16 +359,19 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
         With the class weights; rows of weight 0 are labelled 0.
         """
-        counted = weights > 0
+        counted, each = weights > 0, np.ones(1)
         classes = np.unique(y[counted])
         if isinstance(self.class_weight, dict):
-            weights = weights * self._class_weights(classes, y)
-            counted = weights > 0
+            each = self._class_weights(classes, y)
+            counted &= each > 0
             classes = np.unique(y[counted])
         self._check_classes(classes)
         labels = np.searchsorted(classes, y)
         labels[~counted] = 0
-        weights = weights / weights.max()
+        weights = np.where(counted, weights, 0.0)
+        weights /= weights.max()
+        weights *= each / each.max()  # no product overflows, and none is lost
+        np.maximum(weights, LEAST_WEIGHT, out=weights, where=counted)
         if self.class_weight == "balanced":
             weights /= np.bincount(labels, weights)[labels]
         weights /= weights.sum()
