@@ -144,7 +144,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         n_features = data.shape[1]
         start = np.zeros((n_features, len(classes))), np.zeros(len(classes))
         if self.warm_start and hasattr(self, "coef_"):
-            start = self._full_params(classes, n_features)
+            W, b = self._full_params(classes, n_features)
+            start = W, b * self.fit_intercept
         loss, alpha, scale, scale_of_objective = self._problem()
         solver = self.solver
         if solver == "auto":
@@ -280,7 +281,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 loss,
                 alpha,
                 self.fit_intercept,
-                (W / scale, b / scale),
+                (W / scale, b * self.fit_intercept / scale),
                 self._options(Reporter()),
                 self._stream,
             )
