@@ -167,7 +167,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 self._options(listener.listen(data, scale_of_objective, fitted)),
             )
             solution = centred(data, loss, self.fit_intercept, solution)
+            history = [scale_of_objective * value for value in solution.history]
             self.__dict__.update(fitted(solution.coef, solution.intercept))
+            self.n_iter_, self.loss_curve_ = len(history), history
+            self.solver_, self._stream = solver, Stream()
             if not np.isnan(solution.gap):
                 W, b = self._full_params(classes, n_features)  # as rounded to dtype
                 self._certificate = certificate(
@@ -184,10 +187,6 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     visitor=solution.visitor,
                     enough=self.tol,
                 )
-        self.n_iter_ = len(solution.history)
-        self.loss_curve_ = [scale_of_objective * value for value in solution.history]
-        self.solver_ = solver
-        self._stream = Stream()
         if not np.isnan(solution.gap):
             # of the coefficients as they are stored; P is 0, or there is no bound, if
             exact = solution.value == 0 or alpha == 0
