@@ -8,7 +8,7 @@ import numpy as np
 
 from sklinear._data import Data
 from sklinear._duality import dual_value, relative_gap
-from sklinear._losses import Loss
+from sklinear._losses import Hinge, Loss
 from sklinear._objective import Evaluation, Objective
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
@@ -113,8 +113,10 @@ def is_unbalanced(
     less: in proportion to its square. Where a step more takes little time it is taken,
     for what it gains beyond what is asked.
     """
-    data = objective.data
+    data, loss = objective.data, objective.loss
     if monitor.done or data.streamed or not objective.fit_intercept:
+        return False
+    if isinstance(loss, Hinge) and not loss.width:  # nothing bends
         return False
     if (data.X.nnz if data.sparse else data.X.size) < LARGE:
         return False
