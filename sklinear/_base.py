@@ -121,8 +121,15 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter, X, y or the weights are not as described, or fewer than two
-            classes have weight.
+            If a parameter, X, y or the weights are not as described, fewer than two
+            classes have weight, or a warm start has other classes or features.
+        ImportError
+            If ``solver`` is "dual" and numba is not installed.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the fit ends before ``tol`` is reached.
         """
         self._validate_params()
         solution, asked_to_stop = self._fit(X, y, sample_weight)
