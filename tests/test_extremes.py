@@ -397,6 +397,23 @@ def test_all_zero_features_leave_the_class_priors(container):
 
 
 @each_container
+@pytest.mark.parametrize("n_features", [3, 300])
+@pytest.mark.parametrize("alpha", [0.0, 1e-3])
+def test_all_zero_features_teach_nothing_without_an_intercept(
+    model, solver, container, n_features, alpha
+):
+    zeros = container(np.zeros((len(y), n_features)))
+    settings = {"solver": solver, "alpha": alpha, "random_state": 0}
+    model.set_params(fit_intercept=False, **settings)
+    fit(model, zeros, y, may_warn=alpha == 0)
+    stochastic = clone(model).set_params(solver="sgd", max_iter=10).fit(zeros, y)
+    stream = clone(model).partial_fit(zeros, y, classes=[0, 1, 2])
+    for one in (model, stochastic, stream.partial_fit(zeros, y)):
+        np.testing.assert_array_equal(one.coef_, 0)
+        np.testing.assert_array_equal(one.intercept_, 0)
+
+
+@each_container
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
 def test_all_zero_features_leave_the_svm_the_commonest_class(loss, container):
     labels = np.repeat([0, 1, 2], [10, 20, 70])
