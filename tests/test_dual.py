@@ -31,6 +31,17 @@ except ImportError as error:
     print(error)
 """
 
+READ_ONLY = """
+from numba.core import caching
+kind = getattr(caching, "CacheImpl", None) or caching._CacheImpl
+kind._locator_classes = []  # as if no folder could be written to
+import numpy as np
+from sklinear._solvers import _dual
+_dual.import_kernels()
+from sklinear._solvers._dual_blocks import total
+print(total(np.ones(3)))
+"""
+
 
 def run(code):
     """What a fresh process prints."""
@@ -48,6 +59,11 @@ def test_without_numba_an_error_says_what_to_install():
     message = run(ABSENT)
     assert 'pip install "sklinear[fast]"' in message
     assert "solver='dual'" in message
+
+
+def test_compiled_code_need_not_be_kept():
+    pytest.importorskip("numba")
+    assert run(READ_ONLY) == "3.0\n"
 
 
 def test_numba_is_not_imported_before_it_is_asked_for():
