@@ -33,8 +33,8 @@ for (a, b, c), *values in zip(scores, hinge, squared, entropy, strict=True):
 # %%
 # Both hinges are 0 each time: the true class leads by ``delta=1`` or more, and they do
 # not ask how much more. The cross-entropy tells the rows apart. Two rivals close behind
-# cost it a lot, rivals 7 and 12 behind a little, rivals 110 behind less than a float
-# can tell from 0. It would still improve on the first row; the hinges would not.
+# cost it a lot, rivals 7 and 12 behind a little, rivals 110 behind next to nothing, but
+# not nothing. It would still improve on each of them; the hinges would not.
 #
 # Three losses in the plane
 # -------------------------

@@ -23,6 +23,7 @@ from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
 from sklinear._certificate import certificate
 from sklinear._checks import (
     KEPT,
+    LEAST_WEIGHT,
     canonical,
     check_block,
     check_block_weights,
@@ -120,8 +121,15 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter, X, y or the weights are not as described, or fewer than two
-            classes have weight.
+            If a parameter, X, y or the weights are not as described, fewer than two
+            classes have weight, or a warm start has other classes or features.
+        ImportError
+            If ``solver`` is "dual" and numba is not installed.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the fit ends before ``tol`` is reached.
         """
         self._validate_params()
         solution, asked_to_stop = self._fit(X, y, sample_weight)
@@ -143,7 +151,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         n_features = data.shape[1]
         start = np.zeros((n_features, len(classes))), np.zeros(len(classes))
         if self.warm_start and hasattr(self, "coef_"):
-            start = self._full_params(classes, n_features)
+            W, b = self._full_params(classes, n_features)
+            start = W, b * self.fit_intercept
         loss, alpha, scale, scale_of_objective = self._problem()
         solver = self.solver
         if solver == "auto":
@@ -165,7 +174,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 self._options(listener.listen(data, scale_of_objective, fitted)),
             )
             solution = centred(data, loss, self.fit_intercept, solution)
+            history = [scale_of_objective * value for value in solution.history]
             self.__dict__.update(fitted(solution.coef, solution.intercept))
+            self.n_iter_, self.loss_curve_ = len(history), history
+            self.solver_, self._stream = solver, Stream()
             if not np.isnan(solution.gap):
                 W, b = self._full_params(classes, n_features)  # as rounded to dtype
                 self._certificate = certificate(
@@ -182,10 +194,6 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     visitor=solution.visitor,
                     enough=self.tol,
                 )
-        self.n_iter_ = len(solution.history)
-        self.loss_curve_ = [scale_of_objective * value for value in solution.history]
-        self.solver_ = solver
-        self._stream = Stream()
         if not np.isnan(solution.gap):
             # of the coefficients as they are stored; P is 0, or there is no bound, if
             exact = solution.value == 0 or alpha == 0
@@ -279,7 +287,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 loss,
                 alpha,
                 self.fit_intercept,
-                (W / scale, b / scale),
+                (W / scale, b * self.fit_intercept / scale),
                 self._options(Reporter()),
                 self._stream,
             )
@@ -358,16 +366,19 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
         With the class weights; rows of weight 0 are labelled 0.
         """
-        counted = weights > 0
+        counted, each = weights > 0, np.ones(1)
         classes = np.unique(y[counted])
         if isinstance(self.class_weight, dict):
-            weights = weights * self._class_weights(classes, y)
-            counted = weights > 0
+            each = self._class_weights(classes, y)
+            counted &= each > 0
             classes = np.unique(y[counted])
         self._check_classes(classes)
         labels = np.searchsorted(classes, y)
         labels[~counted] = 0
-        weights = weights / weights.max()
+        weights = np.where(counted, weights, 0.0)
+        weights /= weights.max()
+        weights *= each / each.max()  # no product overflows, and none is lost
+        np.maximum(weights, LEAST_WEIGHT, out=weights, where=counted)
         if self.class_weight == "balanced":
             weights /= np.bincount(labels, weights)[labels]
         weights /= weights.sum()

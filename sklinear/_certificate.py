@@ -310,7 +310,8 @@ def _proven(
     drift = np.zeros((k, k))
     if fit_intercept:
         doubled = 2 if isinstance(loss, Hinge) else 1
-        graph = _Graph(visit, max(visit.squares - float(mean @ mean), 0.0), alpha)
+        spread = max(visit.squares - float(mean @ mean), 0.0) + 8 * EPS * visit.squares
+        graph = _Graph(visit, spread, alpha)
         if pulled is not visit.pulled:
             add_scaled(pulled, 2 * alpha, W)  # E from here on
         add_scaled(visit.pulled, 2 * alpha, W)

@@ -13,6 +13,7 @@ from sklinear._mapped import Mapped
 
 LARGEST = 1e100  # value of X: products of a few stay finite in float64
 RANGE = 1e-100, 1e100  # of alpha and delta: their squares stay finite too
+LEAST_WEIGHT = 1e-300  # of a row, beside the largest: no class may lose its mass
 KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converted
 KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
 

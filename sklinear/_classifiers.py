@@ -31,8 +31,9 @@ class LinearSVMClassifier(LinearClassifier):
     loss : {"hinge", "squared_hinge"}, default="squared_hinge"
         The hinge ("L1-SVM") or its square ("L2-SVM").
     delta : float, default=1.0
-        Margin, > 0. It does nothing that ``alpha`` does not: only ``alpha * delta``
-        changes the labels of the hinge, and no ``delta`` those of its square.
+        Margin, from 1e-100 to 1e100. It does nothing that ``alpha`` does not: only
+        ``alpha * delta`` changes the labels of the hinge, and no ``delta`` those of its
+        square.
     alpha : float, default=1e-3
         Strength of the penalty, 0 or from 1e-100 to 1e100; LinearSVC with two
         classes has it at ``C = 1 / (alpha * n_samples)``. With ``alpha=0`` the

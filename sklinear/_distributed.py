@@ -19,7 +19,7 @@ import scipy.sparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
-from sklinear._checks import check_labels
+from sklinear._checks import LEAST_WEIGHT, check_labels
 from sklinear._data import Data, Sums, Tally, computing_dtype
 from sklinear._dispatch import computed, made, named, persisted
 from sklinear._passes import Passes, Visit
@@ -278,6 +278,7 @@ class Blocks:
         import dask
 
         masses = self.masses[np.searchsorted(self.labels, classes)] * each
+        masses = np.maximum(masses, LEAST_WEIGHT * masses.sum())
         factors = each / masses.sum()
         names = {
             f"block {i} of y": row

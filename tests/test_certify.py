@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from test_certificate import assert_within, bounds
 
 from sklinear import SoftmaxClassifier
+from sklinear._certificate import _Graph
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 EXACT = 1e-12
@@ -97,6 +98,24 @@ def test_many_classes_have_bounds_without_sums_of_rows(loss, monkeypatch):
     assert np.isfinite(far).all()
     off = ~np.eye(3, dtype=bool)
     assert np.all(far[off] >= close._certificate.drift[off])
+
+
+@pytest.mark.parametrize("place", [1e7, 1e8, 3e8])
+def test_rows_far_from_0_are_spread_no_less_than_they_are(loss, monkeypatch, place):
+    # E ||x||^2 - ||mean||^2 cancels: what is left of it may be 0, or below
+    X, y, _ = PROBLEMS["blobs"]
+    spreads, own = [], _Graph.__init__
+
+    def seen(self, visit, spread, alpha):
+        spreads.append(spread)
+        own(self, visit, spread, alpha)
+
+    monkeypatch.setattr(_Graph, "__init__", seen)
+    for seed in range(5):
+        far = X + place * np.random.default_rng(seed).normal(size=3)
+        centred = far - far.mean(axis=0, dtype=np.longdouble)
+        classifier(loss, max_iter=2).fit(far, y)
+        assert spreads[-1] >= np.square(centred).sum(axis=1).mean()
 
 
 # Labels -------------------------------------------------------------------------------

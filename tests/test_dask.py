@@ -98,6 +98,16 @@ def test_two_classes_wide_weighted_and_sparse_rows(loss, name, solver):
     assert_same_fit(model, classifier(loss, alpha=1e-2).fit(*problem), problem)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_class_next_to_no_weight_is_still_one(loss):
+    X, y, _ = PROBLEMS["iris"]
+    weights = np.where(y == 2, 5e-324, 1.0)
+    model = classifier(loss, max_iter=20).fit(*lazy(Problem(X, y, weights)))
+    assert model.classes_.tolist() == [0, 1, 2]
+    assert 0 <= model.dual_gap_ <= 1
+    assert np.isfinite(model.intercept_).all()
+
+
 @pytest.mark.parametrize("class_weight", ["balanced", {0: 3.0, 1: 0.0, 2: 1.0}])
 def test_class_weights_and_rows_without_weight(loss, class_weight):
     X, y, _ = PROBLEMS["iris"]

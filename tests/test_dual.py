@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -30,6 +31,17 @@ except ImportError as error:
     print(error)
 """
 
+READ_ONLY = """
+from numba.core import caching
+kind = getattr(caching, "CacheImpl", None) or caching._CacheImpl
+kind._locator_classes = []  # as if no folder could be written to
+import numpy as np
+from sklinear._solvers import _dual
+_dual.import_kernels()
+from sklinear._solvers._dual_blocks import total
+print(total(np.ones(3)))
+"""
+
 
 def run(code):
     """What a fresh process prints."""
@@ -47,6 +59,11 @@ def test_without_numba_an_error_says_what_to_install():
     message = run(ABSENT)
     assert 'pip install "sklinear[fast]"' in message
     assert "solver='dual'" in message
+
+
+def test_compiled_code_need_not_be_kept():
+    pytest.importorskip("numba")
+    assert run(READ_ONLY) == "3.0\n"
 
 
 def test_numba_is_not_imported_before_it_is_asked_for():
@@ -167,6 +184,33 @@ def test_descent_alone_finds_the_optimum(kernels, loss, kind, fit_intercept):
     # they are within 1e-6 and 1e-5; float32 coefficients move the scores by 1e-7
     rel = 2e-5
     assert objective(model, exact, *full_params(model)) == pytest.approx(P, rel=rel)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("alpha", [1e-2, 1e-4])
+def test_float32_rows_are_proven_in_float64(kernels, loss, fit_intercept, alpha):
+    rng = np.random.default_rng(0)
+    X = scipy.sparse.random(400, 600, 0.05, format="csr", random_state=1)
+    y, single = rng.integers(5, size=400), X.astype(np.float32)
+    settings = {"alpha": alpha, "fit_intercept": fit_intercept}
+    exact = Problem(single.astype(np.float64), y)
+    best = classifier(loss, solver="newton", tol=1e-12, **settings).fit(*exact)
+    least = objective(best, exact, *full_params(best))
+    for tol in (1e-6, 1e-8, 1e-10):  # from there on the rest may be rounding
+        model = classifier(loss, solver="dual", tol=tol, max_iter=200, **settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(single, y)
+        found = objective(model, exact, *full_params(model))
+        # sums of 400 losses in float64, and what the other fit is above the optimum
+        assert found - least <= (model.dual_gap_ + 1e-14) * found
+        if alpha > 1e-4:  # where the warm start's own proof is the best
+            model.set_params(warm_start=True, max_iter=1)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model.fit(single, y)
+            found = objective(model, exact, *full_params(model))
+            assert found - least <= (model.dual_gap_ + 1e-14) * found
 
 
 # the hinge's multipliers inside their bounds do not follow from its scores

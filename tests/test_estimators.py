@@ -41,6 +41,7 @@ from sklinear import (
     LinearSVMClassifierCV,
     SoftmaxClassifier,
     SoftmaxClassifierCV,
+    _base,
     losses,
 )
 from sklinear._solvers import SOLVERS
@@ -850,6 +851,21 @@ def test_blas_threads_are_restored_after_an_exception(monkeypatch, iris):
     assert set(blas_threads()) == {2}
     SoftmaxClassifier().fit(*iris)
     assert set(blas_threads()) == {2}
+
+
+def test_a_fit_interrupted_in_its_proof_can_be_used_and_continued(monkeypatch, iris):
+    def fail(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    model = SoftmaxClassifier()
+    with monkeypatch.context() as patch:
+        patch.setattr(_base, "certificate", fail)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*iris)
+    assert model.score(*iris) > 0.9
+    assert model.n_iter_ == len(model.loss_curve_)
+    assert not hasattr(model, "dual_gap_")
+    model.partial_fit(*iris)
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -360,6 +360,24 @@ def test_the_scale_of_weights_does_not_matter(model):
         np.testing.assert_allclose(model.coef_, want.coef_, rtol=1e-6)
 
 
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize("light", [1e-160, 1e-200, 5e-324])
+def test_a_class_next_to_no_weight_is_still_one(model, solver, class_weight, light):
+    # beside 1 / light such a weight, and with it the class's mass, is 0 in float64
+    weights = np.where(y == 2, light, min(1 / light, 1e300))
+    model.set_params(class_weight=class_weight, solver=solver, random_state=0)
+    fit(model, X, y, weights, may_warn=True)
+    assert model.classes_.tolist() == [0, 1, 2]
+    assert 0 <= model.dual_gap_ <= 1
+
+
+def test_products_of_weights_do_not_overflow(model):
+    want = clone(model).fit(X, y, np.where(y == 2, 1.0, 2.0))
+    model.set_params(class_weight={0: 1e300, 1: 1e300, 2: 5e299})
+    fit(model, X, y, np.full(len(y), 1e300))
+    np.testing.assert_allclose(model.coef_, want.coef_, rtol=1e-6)
+
+
 # Nothing to learn ---------------------------------------------------------------------
 
 
@@ -376,6 +394,23 @@ def test_all_zero_features_leave_the_class_priors(container):
     )
     fit(model.set_params(fit_intercept=False), zeros, labels)
     np.testing.assert_allclose(model.predict_proba(zeros[:1]), 1 / 3, rtol=1e-12)
+
+
+@each_container
+@pytest.mark.parametrize("n_features", [3, 300])
+@pytest.mark.parametrize("alpha", [0.0, 1e-3])
+def test_all_zero_features_teach_nothing_without_an_intercept(
+    model, solver, container, n_features, alpha
+):
+    zeros = container(np.zeros((len(y), n_features)))
+    settings = {"solver": solver, "alpha": alpha, "random_state": 0}
+    model.set_params(fit_intercept=False, **settings)
+    fit(model, zeros, y, may_warn=alpha == 0)
+    stochastic = clone(model).set_params(solver="sgd", max_iter=10).fit(zeros, y)
+    stream = clone(model).partial_fit(zeros, y, classes=[0, 1, 2])
+    for one in (model, stochastic, stream.partial_fit(zeros, y)):
+        np.testing.assert_array_equal(one.coef_, 0)
+        np.testing.assert_array_equal(one.intercept_, 0)
 
 
 @each_container

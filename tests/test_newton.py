@@ -96,6 +96,17 @@ def test_an_intercept_that_is_off_costs_its_square(loss, container, monkeypatch)
     assert low <= monitor.primal <= high
 
 
+@pytest.mark.parametrize("solver", ["lbfgs", "newton"])
+def test_a_hinge_that_is_not_rounded_bends_nowhere(solver, monkeypatch):
+    # few rows of many features are solved in their own space first, and then proven;
+    # under a penalty so strong that all margins are violated but for a few
+    monkeypatch.setattr(_frame, "LARGE", 0)
+    rng = np.random.default_rng(2)
+    X, y = rng.normal(size=(30, 60)), rng.integers(3, size=30)
+    model = classifier("hinge", solver=solver, alpha=1e5).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+
+
 @pytest.mark.parametrize("alpha", [1e-2, 1e-3])
 @pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer])
 def test_newton_is_exact_to_rounding_if_asked(loss, load, alpha):

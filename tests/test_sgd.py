@@ -225,6 +225,17 @@ def test_warm_start_continues(model):
     assert min(model.loss_curve_) <= min(cold)
 
 
+def test_an_intercept_that_is_no_longer_wanted_is_dropped(model):
+    X = DIGITS / 16
+    fit_anyhow(model.set_params(max_iter=2, warm_start=True), X, LABELS)
+    assert model.intercept_.any()
+    stream = clone(model).partial_fit(X, LABELS, classes=np.arange(10))
+    fit_anyhow(model.set_params(fit_intercept=False), X, LABELS)
+    stream.set_params(fit_intercept=False).partial_fit(X, LABELS)
+    for one in (model, stream):
+        np.testing.assert_array_equal(one.intercept_, 0)
+
+
 # Streams ------------------------------------------------------------------------------
 
 

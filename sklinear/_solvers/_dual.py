@@ -13,7 +13,13 @@ from sklinear._duality import balancing_point, dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers._costs import is_cheap
-from sklinear._solvers._frame import SPLIT, concluded, offer_priors
+from sklinear._solvers._frame import (
+    SPLIT,
+    certify,
+    concluded,
+    offer_priors,
+    rescaled,
+)
 from sklinear._solvers._lbfgs import finish
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import Variables, choose_variables
@@ -78,33 +84,18 @@ def dual(
     offer_priors(objective, monitor)
     if polish or start[0].any():
         for point in (objective.join(*start), np.zeros(objective.shape)):
-            at = objective.evaluate(point, conjugate=True)
-            monitor.offer(point, at.primal, dual_value(objective, at))
+            certify(objective, point, monitor)
     if alpha > 0 and not monitor.done:
         ascent = Ascent(kernels, data, objective.replace(variables=variables), start)
         epochs = EPOCHS if polish else options.max_iter
         if descend(ascent, objective, monitor, options.rng, epochs) and not polish:
-            objective, polish = _rescaled(objective, monitor), True
+            objective, polish = rescaled(objective, monitor), True
     if polish and not monitor.spent:
         finish(objective, monitor)
     from sklinear._solvers._dual_proof import visited_compiled
 
     solution = concluded(objective, monitor, "epochs")
     return replace(solution, visitor=visited_compiled if data.sparse else None)
-
-
-def _rescaled(objective: Objective, monitor: Monitor) -> Objective:
-    """The objective, and the monitor's points, in well-scaled variables."""
-    data, loss = objective.data, objective.loss
-    variables = choose_variables(
-        data, objective.alpha, loss.curvature, objective.fit_intercept
-    )
-    scaled = objective.replace(variables=variables)
-    assert monitor.params is not None
-    monitor.params = scaled.join(*objective.split(monitor.params))
-    if monitor.guessed is not None:
-        monitor.guessed = scaled.join(*objective.split(monitor.guessed))
-    return scaled
 
 
 def import_kernels() -> Any:
@@ -373,15 +364,19 @@ class Ascent:
     def certified(self) -> tuple[np.ndarray, np.ndarray, float, float]:
         """W and b of the dual point held, the objective there, and a lower bound.
 
-        The bound is that of a point nearby where the intercept's gradient vanishes; V
-        and r are left at it, until they are rebuilt.
+        The bound is that of a point nearby where the intercept's gradient vanishes; r,
+        and V if it is in float64, are left at it, until they are rebuilt. All is summed
+        up in float64: else what float32 sums have lost could raise the bound.
         """
-        state, objective = self.state, self.objective
+        held, objective = (self.rows, self.state), self.objective
+        rows, state = held[0].data.astype(float, copy=False), held[1]
         state.b_ref[:] -= state.r * self.scales.intercept
-        near, residual = state, state.r
+        self.rows = held[0]._replace(data=rows)
+        self.state = state._replace(V=state.V.astype(float, copy=False))
+        near, residual = self.state, state.r
         if objective.fit_intercept:
             A, residual = self._settled()
-            near = state._replace(A=A)
+            near = near._replace(A=A)
         loss, conjugate = self._surveyed(near)
         W = self._coef()
         centre, square = self.kernels.moments(W, self.mean)
@@ -396,8 +391,8 @@ class Ascent:
             self.moves.mix(near.A, self.data.y, t, G)
         self.state = near
         self.rebuild()
-        self.state = state
-        penalty = objective.alpha * self.kernels.moments(state.V, self.mean)[1]
+        penalty = objective.alpha * self.kernels.moments(near.V, self.mean)[1]
+        self.rows, self.state = held
         return W, b, primal, max(-conjugate - penalty, 0.0)
 
     def evaluated(self) -> float:

@@ -22,7 +22,7 @@ FASTMATH = {"contract", "arcp", "nsz"}
 
 
 def compiled(function: Callable) -> Any:
-    """The function in machine code, which is kept on disk."""
+    """The function in machine code, which is kept on disk where that is allowed."""
     return _compiled(function, FASTMATH)
 
 
@@ -34,7 +34,11 @@ def summing(function: Callable) -> Any:
 def _compiled(function: Callable, fastmath: set[str]) -> Any:
     if numba is None:
         return function
-    return numba.njit(cache=True, error_model="numpy", fastmath=fastmath)(function)
+    options: Any = {"error_model": "numpy", "fastmath": fastmath}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder that may be written to
+        return numba.njit(**options)(function)
 
 
 @summing

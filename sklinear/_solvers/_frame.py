@@ -8,11 +8,11 @@ import numpy as np
 
 from sklinear._data import Data
 from sklinear._duality import dual_value, relative_gap
-from sklinear._losses import Loss
+from sklinear._losses import Hinge, Loss
 from sklinear._objective import Evaluation, Objective
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
-from sklinear._variables import LARGEST_FACTOR, Variables
+from sklinear._variables import LARGEST_FACTOR, Variables, choose_variables
 
 LARGE = 2**22  # numbers in X from which on no pass is taken that is not asked for
 SPLIT = 1e-9  # relative curvature of the intercept that counts as none
@@ -113,8 +113,10 @@ def is_unbalanced(
     less: in proportion to its square. Where a step more takes little time it is taken,
     for what it gains beyond what is asked.
     """
-    data = objective.data
+    data, loss = objective.data, objective.loss
     if monitor.done or data.streamed or not objective.fit_intercept:
+        return False
+    if isinstance(loss, Hinge) and not loss.width:  # nothing bends
         return False
     if (data.X.nnz if data.sparse else data.X.size) < LARGE:
         return False
@@ -128,6 +130,20 @@ def settled(params: np.ndarray, residual: np.ndarray, H: np.ndarray) -> np.ndarr
     params = params.copy()
     params[-1] -= np.linalg.lstsq(H, residual, rcond=SPLIT)[0]
     return params
+
+
+def rescaled(objective: Objective, monitor: Monitor) -> Objective:
+    """The objective, and the monitor's points, in well-scaled variables."""
+    data, loss = objective.data, objective.loss
+    variables = choose_variables(
+        data, objective.alpha, loss.curvature, objective.fit_intercept
+    )
+    scaled = objective.replace(variables=variables)
+    assert monitor.params is not None
+    monitor.params = scaled.join(*objective.split(monitor.params))
+    if monitor.guessed is not None:
+        monitor.guessed = scaled.join(*objective.split(monitor.guessed))
+    return scaled
 
 
 def offer_priors(objective: Objective, monitor: Monitor) -> None:

@@ -258,7 +258,8 @@ def _inverse(
 def inverse_of(H: np.ndarray, ridge: float, dtype: np.dtype) -> np.ndarray:
     """The inverse, in some precision, of a symmetric H that is overwritten."""
     on_diagonal = np.einsum("ii->i", H)
-    on_diagonal += ridge + FLOOR * on_diagonal.mean()
+    # at rest, nothing bends without a penalty
+    on_diagonal += (ridge + FLOOR * on_diagonal.mean()) or 1.0
     potrf, potri = get_lapack_funcs(("potrf", "potri"), dtype=dtype)
     while True:
         # its transpose lies in memory as LAPACK wants it

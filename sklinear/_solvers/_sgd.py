@@ -230,6 +230,7 @@ def measure(
     if data.sparse and data.X.shape[1] > LARGEST_SPARSE_FACTOR:
         weights = activity * data.weights
         curvature = _largest_eigenvalue(data, weights) + 2 * alpha
+        curvature = max(curvature, float(np.finfo(np.float64).tiny))  # rows of zeros
         norms = row_norms(data.X, squared=True)
         leverage = activity * (norms / curvature + intercept)
         typical = effective(leverage, data.weights)
@@ -261,7 +262,8 @@ def measure(
 
 def effective(leverage: np.ndarray, weights: np.ndarray) -> float:
     """E l^2 / E l: what a batch that is drawn at random meets."""
-    return float(weights @ np.square(leverage) / (weights @ leverage))
+    total = float(weights @ leverage)
+    return float(weights @ np.square(leverage)) / total if total > 0 else 0.0
 
 
 def _largest_eigenvalue(data: Data, weights: np.ndarray) -> float:

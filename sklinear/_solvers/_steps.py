@@ -113,7 +113,7 @@ def cg_step(
         if rz <= 0.1 * start and H.objective.variables.slack(r) <= settled:
             break
         p = z + (rz / last) * p
-    return step, change, rz / start
+    return step, change, rz / start if start > 0 else 0.0
 
 
 def written_out(objective: Objective, scores: Arrays) -> np.ndarray:
