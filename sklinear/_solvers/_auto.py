@@ -18,10 +18,11 @@ EASY_HUGE = 0.5  # there, of the hinge
 HARD = 300.0  # and of features that were not scaled they need too many
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
-LARGE, TALL = 10**7, 20  # the same and rows a feature, from which Newton pays
+LARGE, TALL = 10**7, 12  # the same and rows a feature, from which Newton pays
 LARGE_SOFTMAX = 5 * 10**6  # the same for the softmax
 TALLER = 2000  # rows a feature: for the hinge, however small
-MANY, FAIRLY_TALL = 1000, 5  # params of the softmax, dense, and rows a feature: as well
+FAIRLY_TALL = 5  # the same of the hinge, and of a softmax of many params, all dense
+MANY = 1000  # params of such a softmax, however small
 # Rows a feature, and more the more classes, up to which hinges can all be met, and the
 # spread of dense rows from which on each row's multipliers hardly depend on others'.
 MET, MET_A_CLASS, APART = 0.65, 0.04, 0.5
@@ -71,7 +72,8 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
             reached &= tol >= (ROUGH if needed <= EASY_SQUARE else FINE)
             many = 2 * n * data.n_classes > d  # more than Newton has to solve at once
             return "dual" if compiled and reached and many else "newton"
-    newton = taller or (size > (LARGE_SOFTMAX if softmax else LARGE) and n > TALL * d)
+    tall = FAIRLY_TALL if hinge and not data.sparse else TALL
+    newton = taller or (size > (LARGE_SOFTMAX if softmax else LARGE) and n > tall * d)
     if softmax and not data.sparse:
         newton |= d * data.n_classes > MANY and n > FAIRLY_TALL * d
     return "newton" if newton and not wide else "lbfgs"

@@ -33,6 +33,7 @@ from sklinear._variables import Variables
 ROWS_A_FEATURE = 8  # behind the Hessian that preconditions, at least
 SAMPLED = 5e7  # operations that it takes, where that is enough
 CG_STEPS = 250  # of one Newton step
+CG_PART = 0.1  # of an iteration, each after the first
 
 
 class State(NamedTuple):
@@ -87,7 +88,7 @@ def cg_step(
     rz = start = float(np.vdot(r, z))
     if enough is None:
         enough = min(0.01, np.sqrt(start))
-    share = H.objective.data.shape[0] / monitor.n_rows
+    part = H.objective.data.shape[0] / monitor.n_rows
     for _ in range(CG_STEPS):
         Hp, pushed = H(p)
         Hp += ridge * p
@@ -106,7 +107,8 @@ def cg_step(
         r -= a * Hp
         z = precondition(r)
         rz, last = float(np.vdot(r, z)), rz
-        monitor.count(share)
+        monitor.count(part)
+        part = CG_PART * H.objective.data.shape[0] / monitor.n_rows
         preconditioner.worked(H.objective)
         if rz <= enough * start or monitor.spent:
             break
