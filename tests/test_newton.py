@@ -28,7 +28,7 @@ from sklinear._solvers._curvature import (
 from sklinear._solvers._frame import certify
 from sklinear._solvers._newton import _visit, refine
 from sklinear._solvers._solution import Monitor
-from sklinear._solvers._steps import dense_step, written_out
+from sklinear._solvers._steps import cg_step, dense_step, written_out
 from sklinear._variables import choose_variables
 
 
@@ -141,6 +141,8 @@ def test_chances_add_up_to_the_rows_wanted():
         (Hinge(), (100_000, 400), False, 1e-3, "newton"),  # or very many numbers
         (SquaredHinge(), (60_000, 80), False, 1e-1, "dual"),
         (SquaredHinge(), (100_000, 400), False, 1e-1, "newton"),
+        (Hinge(), (9_000, 600), False, 1e-3, "newton"),  # fewer rows a feature
+        (SquaredHinge(), (9_000, 900), False, 1e-3, "lbfgs"),
         (CrossEntropy(), (60_000, 200), True, 1e-3, "newton"),
         (Hinge(), (9_000, 400), True, 1e-3, "dual"),  # wide and sparse
         (Hinge(), (9_000, 400), True, 0.0, "lbfgs"),  # without a penalty no dual
@@ -340,6 +342,35 @@ def test_small_blocks_of_the_softmax_come_of_the_same_rows(make):
     np.testing.assert_allclose(
         inverse(r), z - z.mean(axis=1)[:, None], rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_steps_of_conjugate_gradients_count_as_tenths_of_iterations(streamed):
+    """But where each of them reads all rows anew."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(500, 40)), rng.integers(30, size=500)
+    data = Data(X, y, np.full(500, 1 / 500), 30)
+    data.streamed = streamed
+    variables = choose_variables(data, 1e-4, 0.15, True, diagonal=True)
+    at = Objective(data, CrossEntropy(), 1e-4, True, variables)
+    start = np.zeros(at.shape)
+    monitor, applied = Monitor(1e-4, 1000, 500), []
+    step, _, left = cg_step(
+        whole_hessian(at, at.push(start)),
+        at.evaluate(start).gradient,
+        lambda r: applied.append(1) or r,
+        1e-4,
+        monitor,
+        _preconditioner.Preconditioner(rng),
+        1e-6,
+        0.0,
+    )
+    steps = len(applied) - 1
+    assert steps > 5
+    assert left <= 1e-6
+    assert step.any()
+    counted = len(monitor.history) + monitor.pending
+    np.testing.assert_allclose(counted, 1 + (1 if streamed else 0.1) * (steps - 1))
 
 
 @pytest.mark.parametrize("loss", [Hinge(), SquaredHinge()])

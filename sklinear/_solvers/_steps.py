@@ -33,7 +33,7 @@ from sklinear._variables import Variables
 ROWS_A_FEATURE = 8  # behind the Hessian that preconditions, at least
 SAMPLED = 5e7  # operations that it takes, where that is enough
 CG_STEPS = 250  # of one Newton step
-CG_PART = 0.1  # of an iteration, each after the first
+CG_PART = 0.1  # of an iteration, each after the first, where rows are in memory
 
 
 class State(NamedTuple):
@@ -88,7 +88,9 @@ def cg_step(
     rz = start = float(np.vdot(r, z))
     if enough is None:
         enough = min(0.01, np.sqrt(start))
-    part = H.objective.data.shape[0] / monitor.n_rows
+    data = H.objective.data
+    part = data.shape[0] / monitor.n_rows
+    later = part if data.streamed else CG_PART * part
     for _ in range(CG_STEPS):
         Hp, pushed = H(p)
         Hp += ridge * p
@@ -108,7 +110,7 @@ def cg_step(
         z = precondition(r)
         rz, last = float(np.vdot(r, z)), rz
         monitor.count(part)
-        part = CG_PART * H.objective.data.shape[0] / monitor.n_rows
+        part = later
         preconditioner.worked(H.objective)
         if rz <= enough * start or monitor.spent:
             break
