@@ -58,7 +58,7 @@ def stream():
         yield sentence, LIBRARIES[label]
 
 
-def chunks(pairs, size=200):
+def chunks(pairs, size=500):
     """Lists of texts and of labels, ``size`` at a time."""
     while chunk := list(islice(pairs, size)):
         texts, labels = zip(*chunk, strict=True)
