@@ -63,9 +63,9 @@ class LinearSVMClassifier(LinearClassifier):
         fits to real data (0.28 % and 0.23 % in the others, margin losses); at 1e-3 in
         67. "sgd" stops when epochs no longer improve the objective by ``tol``.
     max_iter : int, default=1000
-        Iterations of "lbfgs" and "newton", epochs of "sgd" and "dual". Of a Newton
-        step's conjugate gradients each after the first counts as a tenth, as one where
-        rows are read from a file or lie on a cluster, and all by their share of the
+        Iterations of "lbfgs" and "newton", epochs of "sgd" and "dual". A Newton step is
+        one; of its conjugate gradients each after the first counts as a tenth more (as
+        one where rows are read from a file or lie on a cluster), times its share of the
         rows.
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an
@@ -217,9 +217,9 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         fits to real data (0.28 % and 0.23 % in the others, margin losses); at 1e-3 in
         67. "sgd" stops when epochs no longer improve the objective by ``tol``.
     max_iter : int, default=1000
-        Iterations of "lbfgs" and "newton", epochs of "sgd" and "dual". Of a Newton
-        step's conjugate gradients each after the first counts as a tenth, as one where
-        rows are read from a file or lie on a cluster, and all by their share of the
+        Iterations of "lbfgs" and "newton", epochs of "sgd" and "dual". A Newton step is
+        one; of its conjugate gradients each after the first counts as a tenth more (as
+        one where rows are read from a file or lie on a cluster), times its share of the
         rows.
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an

@@ -394,7 +394,7 @@ def _step(
         )
     elif step is not None:
         change = objective.push(step)
-        monitor.count(objective.data.shape[0] / monitor.n_rows)
+        monitor.count()
     else:
         ridge *= 1e-2
         diagonal = diagonals(objective, state.scores)

@@ -88,9 +88,8 @@ def cg_step(
     rz = start = float(np.vdot(r, z))
     if enough is None:
         enough = min(0.01, np.sqrt(start))
-    data = H.objective.data
-    part = data.shape[0] / monitor.n_rows
-    later = part if data.streamed else CG_PART * part
+    data, part = H.objective.data, 1.0
+    later = data.shape[0] / monitor.n_rows * (1.0 if data.streamed else CG_PART)
     for _ in range(CG_STEPS):
         Hp, pushed = H(p)
         Hp += ridge * p

@@ -56,7 +56,7 @@ def step(
     assert isinstance(at, Point)
     if dense:
         move = streamed_dense_step(objective, at, gradient, ridge)
-        monitor.count(objective.data.shape[0] / monitor.n_rows)
+        monitor.count()
     else:
         ridge *= 1e-2
         if objective.data.excerpt is not None:
