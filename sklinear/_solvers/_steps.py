@@ -266,7 +266,7 @@ def line_search(
         trial = Trial(t, scores, visit_rows(objective, scores))
         value = trial.sums.value + square + t * tilt + t * t * bend / 2
         slope = _inner(trial.sums.U, change) + tilt + t * bend
-        if not (value <= at.value * (1 + rounding) and slope <= 0.3 * -start):
+        if not (value <= at.value * (1 + rounding) and slope <= 0.1 * -start):
             high, high_slope = t, max(slope, 1e-3 * -start)
         elif slope < 0.5 * start and high < np.inf:
             low, low_slope = trial, slope
