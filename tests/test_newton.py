@@ -344,6 +344,13 @@ def test_small_blocks_of_the_softmax_come_of_the_same_rows(make):
     )
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
+def test_what_float32_cannot_hold_has_no_inverse_and_no_endless_search_for_one(value):
+    H = np.eye(3)
+    H[0, 1] = H[1, 0] = value
+    assert not _preconditioner.inverse_of(H, 0.0, np.dtype(np.float32)).any()
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_steps_of_conjugate_gradients_count_as_tenths_of_iterations(streamed):
     """But where each of them reads all rows anew."""

@@ -261,6 +261,8 @@ def inverse_of(H: np.ndarray, ridge: float, dtype: np.dtype) -> np.ndarray:
     # at rest, nothing bends without a penalty
     on_diagonal += (ridge + FLOOR * on_diagonal.mean()) or 1.0
     potrf, potri = get_lapack_funcs(("potrf", "potri"), dtype=dtype)
+    if not np.abs(H).max() <= np.finfo(dtype).max:  # it has no inverse, and no end
+        return np.zeros(H.shape, dtype)
     while True:
         # its transpose lies in memory as LAPACK wants it
         factor, failed = potrf(H.astype(dtype).T, lower=True, overwrite_a=True)
