@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from functools import partial
@@ -21,6 +22,7 @@ from sklinear import (
     _data,
     _mapped,
 )
+from sklinear._solvers import _costs
 
 # sums over the same blocks, in the same order but for what an excerpt has led to: a fit
 # to a gap of 1e-12 determines its objective to that, and its coefficients to the root
@@ -137,6 +139,16 @@ def test_a_class_that_an_excerpt_misses_takes_part(loss, mapped):
     model = classifier(loss, alpha=1.0, tol=1e-10, solver="newton")
     got, want = clone(model).fit(rows, labels), clone(model).fit(X, labels)
     assert got.loss_curve_[-1] == pytest.approx(want.loss_curve_[-1], rel=1e-10)
+
+
+def test_iterations_are_passes_whatever_excerpts_are_asked(mapped, monkeypatch, capsys):
+    """What its conjugate gradients do to precondition those of all rows is none."""
+    for name in ("CHEAP", "WIDEST_DENSE"):  # as of many rows and params
+        monkeypatch.setattr(_costs, name, 0)
+    model = SoftmaxClassifier(alpha=1e-3, tol=1e-8, solver="newton", verbose=1)
+    model.fit(mapped(X), y)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert model.n_iter_ < float(re.search(r"([0-9.]+) passes", last)[1])
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

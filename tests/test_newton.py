@@ -377,7 +377,8 @@ def test_steps_of_conjugate_gradients_count_as_tenths_of_iterations(streamed):
     assert left <= 1e-6
     assert step.any()
     counted = len(monitor.history) + monitor.pending
-    np.testing.assert_allclose(counted, 1 + (1 if streamed else 0.1) * (steps - 1))
+    # the first is the Newton step's own, which counts it
+    np.testing.assert_allclose(counted, (1 if streamed else 0.1) * (steps - 1))
 
 
 @pytest.mark.parametrize("loss", [Hinge(), SquaredHinge()])

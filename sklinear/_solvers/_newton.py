@@ -384,6 +384,7 @@ def _step(
     tried = SKINNY * preconditioner.expected(objective)
     if 2 * len(monitor.history) > monitor.max_iter:
         tried = LAST_RESORT
+    monitor.count()
     step, promise = _direct_step(objective, state, ridge, tried), 0.0
     if step is None and is_sampled(objective) and is_dense(objective):
         rng = preconditioner.rng
@@ -394,7 +395,6 @@ def _step(
         )
     elif step is not None:
         change = objective.push(step)
-        monitor.count()
     else:
         ridge *= 1e-2
         diagonal = diagonals(objective, state.scores)

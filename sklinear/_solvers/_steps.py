@@ -88,9 +88,9 @@ def cg_step(
     rz = start = float(np.vdot(r, z))
     if enough is None:
         enough = min(0.01, np.sqrt(start))
-    data, part = H.objective.data, 1.0
-    later = data.shape[0] / monitor.n_rows * (1.0 if data.streamed else CG_PART)
-    for _ in range(CG_STEPS):
+    data = H.objective.data
+    part = data.shape[0] / monitor.n_rows * (1.0 if data.streamed else CG_PART)
+    for before in range(CG_STEPS):
         Hp, pushed = H(p)
         Hp += ridge * p
         curvature = float(np.vdot(p, Hp))
@@ -108,8 +108,8 @@ def cg_step(
         r -= a * Hp
         z = precondition(r)
         rz, last = float(np.vdot(r, z)), rz
-        monitor.count(part)
-        part = later
+        if before:  # the first is the Newton step's own
+            monitor.count(part)
         preconditioner.worked(H.objective)
         if rz <= enough * start or monitor.spent:
             break

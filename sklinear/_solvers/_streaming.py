@@ -54,9 +54,9 @@ def step(
     """
     gradient, at, promise = state.at.gradient, state.U, 0.0
     assert isinstance(at, Point)
+    monitor.count()
     if dense:
         move = streamed_dense_step(objective, at, gradient, ridge)
-        monitor.count()
     else:
         ridge *= 1e-2
         if objective.data.excerpt is not None:
