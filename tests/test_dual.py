@@ -410,3 +410,14 @@ def test_what_was_worked_on_is_what_the_multipliers_say():
     size = np.abs(V).max()
     np.testing.assert_allclose(V, ascent.state.V, rtol=0, atol=1e-10 * size)
     np.testing.assert_allclose(r, ascent.state.r, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("n", [3, 200])
+def test_the_intercept_of_few_rows_follows_all_of_them(loss, n):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    kept = np.arange(n) % 4  # of each row there are 50, or one
+    X, y = rng.normal(size=(4, 500))[kept], np.array([0, 1, 2, 2])[kept]
+    model = classifier(loss, solver="dual", alpha=1e-5).fit(X, y)
+    assert model.dual_gap_ <= 1e-4

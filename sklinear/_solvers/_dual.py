@@ -37,6 +37,7 @@ RARE = 0.02  # of the multipliers above 0 that may be missing in such work, twic
 SHRUNK = 0.05  # the gap that is left to it then, in units of what it began with
 LEFT_AT_WORK = 0.2  # the same for such work
 LEFT = 0.3  # of the mean gap: what others leave out has less
+FEW = 50  # rows, which are not left out: the intercept would follow what is left alone
 LOST = 100  # epochs after which the ascent should be better than its start
 OFF_CENTRE = 100.0  # squared distance of the mean from 0, in units of the rows' from
 # it, beyond which float32 scores are too inexact for steps as long as the spread allows
@@ -289,9 +290,10 @@ class Ascent:
         self._return()
         visit = kernels.softmax_epoch if self.power == 0 else kernels.hinge_epoch
         more = (self.lists,) if self.power else ()
-        if not whole:
+        if not whole and len(rows) > FEW:
             gaps = self.gaps[rows]
-            rows = rows[gaps > LEFT * gaps.mean()]
+            least = np.partition(gaps, -FEW)[-FEW]
+            rows = rows[gaps > min(least, LEFT * gaps.mean())]
         loss = 0.0
         for part_rows, part in self._chunks(rng.permutation(rows)):
             args = part_rows, state, scales, part, packed, self.power, self.gaps
