@@ -11,7 +11,7 @@ import pytest
 import scipy.optimize
 import scipy.sparse
 from conftest import LOSSES, Problem, classifier, full_params, objective
-from sklearn.datasets import load_digits, load_iris
+from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 
 from sklinear._data import Data
@@ -419,5 +419,15 @@ def test_the_intercept_of_few_rows_follows_all_of_them(loss, n):
     rng = np.random.default_rng(0)
     kept = np.arange(n) % 4  # of each row there are 50, or one
     X, y = rng.normal(size=(4, 500))[kept], np.array([0, 1, 2, 2])[kept]
+    model = classifier(loss, solver="dual", alpha=1e-5).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_many_rows_of_few_features_end_with_newton_steps(loss):
+    pytest.importorskip("numba")
+    X, y = make_classification(
+        3000, 40, n_informative=10, n_redundant=0, n_classes=4, random_state=0
+    )
     model = classifier(loss, solver="dual", alpha=1e-5).fit(X, y)
     assert model.dual_gap_ <= 1e-4

@@ -12,7 +12,7 @@ from sklinear._data import Data
 from sklinear._duality import balancing_point, dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
-from sklinear._solvers._costs import is_cheap
+from sklinear._solvers._costs import is_cheap, is_dense
 from sklinear._solvers._frame import (
     SPLIT,
     certify,
@@ -38,7 +38,7 @@ SHRUNK = 0.05  # the gap that is left to it then, in units of what it began with
 LEFT_AT_WORK = 0.2  # the same for such work
 LEFT = 0.3  # of the mean gap: what others leave out has less
 FEW = 50  # rows, which are not left out: the intercept would follow what is left alone
-LOST = 100  # epochs after which the ascent should be better than its start
+LOST = 100  # epochs after which it should be better than its start, or Newton is
 OFF_CENTRE = 100.0  # squared distance of the mean from 0, in units of the rows' from
 # it, beyond which float32 scores are too inexact for steps as long as the spread allows
 RETRY = 0.5  # of a gap at which a proof has failed
@@ -64,8 +64,8 @@ def dual(
     free: an epoch holds it near where it was by a proximal term eps ||b - b_ref||^2,
     and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). What is
     so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; so
-    does, for there is no dual, alpha = 0; and so do features so far from scaled that
-    epochs lead nowhere.
+    does, for there is no dual, alpha = 0; and, after many epochs, what dense Newton
+    steps are for at all, and features so far from scaled that epochs lead nowhere.
     O(n d k) time an epoch, O((n + d) k) memory.
     """
     kernels = import_kernels()
@@ -118,7 +118,7 @@ def descend(
     rng: np.random.RandomState,
     epochs: int,
 ) -> bool:
-    """Epochs until the gap is proven, or none is left; True if they lead nowhere.
+    """Epochs until the gap is proven, or none is left; True to go on without them.
 
     Proofs cost two passes, so they wait for the gap that an epoch meets on its way. The
     objective, half of one, is seen where all rows were visited, if somebody wants to
@@ -160,7 +160,7 @@ def descend(
             monitor.offer(monitor.guessed, monitor.guess)
         if monitor.done or monitor.spent:
             return False
-        if epoch >= LOST and ascent.primal > at_start:
+        if epoch >= LOST and (ascent.primal > at_start or is_dense(objective)):
             return True
     return False
 
