@@ -47,6 +47,7 @@ class Preconditioner:
     def __init__(self, rng: np.random.RandomState):
         self.rng = rng
         self.stale = True
+        self.excerpt_helps = True  # where there is one of the rows
         self._apply: Precondition | None = None
         self._cost = self._work = 0.0
         self.last = 0.0  # operations of the last step's conjugate gradients

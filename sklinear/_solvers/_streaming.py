@@ -27,6 +27,9 @@ from sklinear._solvers._steps import State, cg_step, streamed_dense_step
 LENGTHS = 8  # steps that one pass of a line search looks at
 SHORTEST = 1e-3  # of them, in units of the longest
 INNER = 1e-3  # of a residual, what the excerpt's own conjugate gradients leave
+# Of conjugate gradients for a digit of the residual, from which on an excerpt is too
+# unlike all the rows: of those near a boundary it has too few. Blocks do better then.
+PASSES = 6
 SEARCHES = 8  # passes of a line search: the last bracket is below rounding
 
 
@@ -59,7 +62,9 @@ def step(
         move = streamed_dense_step(objective, at, gradient, ridge)
     else:
         ridge *= 1e-2
-        if objective.data.excerpt is not None:
+        before = len(monitor.history)
+        excerpt = objective.data.excerpt is not None and preconditioner.excerpt_helps
+        if excerpt:
             inverse = inverse_of_excerpt(objective, at, ridge, monitor, preconditioner)
         else:
             rng = preconditioner.rng
@@ -69,6 +74,9 @@ def step(
         move, _, promise = cg_step(
             H, gradient, inverse, ridge, monitor, preconditioner, None, settled
         )
+        taken = len(monitor.history) - before
+        if excerpt and taken > PASSES * -np.log10(np.clip(promise, 1e-300, 1.0)):
+            preconditioner.excerpt_helps, preconditioner.stale = False, True
     return _search(objective, state, move), promise
 
 
