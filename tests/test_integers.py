@@ -174,11 +174,11 @@ print(resident("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @counts_memory
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_memory_of_a_large_fit_is_small_beside_its_rows_in_float64(dtype):
     done = subprocess.run(
         [sys.executable, "-c", FIT, dtype], capture_output=True, text=True, check=True
     )
-    print(done.stdout)
     assert 2**20 * float(done.stdout) < 0.25 * 8 * 60_000 * 784

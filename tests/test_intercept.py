@@ -82,7 +82,7 @@ def test_it_is_optimal_and_inside_for_three_classes():
 def test_a_search_finds_it_too():
     X, y, _ = PROBLEMS["iris"]
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    grid = {"alpha": np.logspace(2, -5, 8), "delta": [0.5, 1.0], "loss": ["hinge"]}
+    grid = {"alpha": np.logspace(2, -5, 4), "delta": [0.5], "loss": ["hinge"]}
     found = LinearSVMClassifierCV(
         alphas=grid["alpha"], deltas=grid["delta"], losses=grid["loss"], cv=folds
     ).fit(X, y)
