@@ -64,19 +64,25 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
         reachable = not (softmax or taller) and tol >= ROUGH
         if reachable and _mean_square(data) <= easy * alpha * n:
             return "dual"
-    if not (data.streamed or data.sparse or softmax) and alpha > 0 and size > SMALL:
-        met = n <= d * (MET + MET_A_CLASS * data.n_classes)
-        if met and _spread(data) >= APART:
-            needed = _mean_square(data) / (alpha * n)
-            reached = needed <= (FAR_HINGE if hinge else FAR_SQUARE)
-            reached &= tol >= (ROUGH if needed <= EASY_SQUARE else FINE)
-            many = 2 * n * data.n_classes > d  # more than Newton has to solve at once
-            return "dual" if compiled and reached and many else "newton"
+    dense = not (data.streamed or data.sparse or softmax)
+    met = dense and alpha > 0 and size > SMALL and can_all_be_met(data)
+    if met and _spread(data) >= APART:
+        needed = _mean_square(data) / (alpha * n)
+        reached = needed <= (FAR_HINGE if hinge else FAR_SQUARE)
+        reached &= tol >= (ROUGH if needed <= EASY_SQUARE else FINE)
+        many = 2 * n * data.n_classes > d  # more than Newton has to solve at once
+        return "dual" if compiled and reached and many else "newton"
     tall = FAIRLY_TALL if hinge and not data.sparse else TALL
     newton = taller or (size > (LARGE_SOFTMAX if softmax else LARGE) and n > tall * d)
     if softmax and not data.sparse:
         newton |= d * data.n_classes > MANY and n > FAIRLY_TALL * d
     return "newton" if newton and not wide else "lbfgs"
+
+
+def can_all_be_met(data: Data) -> bool:
+    """Whether rows are so few that every margin can be, whatever the labels."""
+    n, d = data.X.shape
+    return n <= d * (MET + MET_A_CLASS * data.n_classes)
 
 
 def _mean_square(data: Data) -> float:

@@ -12,14 +12,9 @@ from sklinear._data import Data
 from sklinear._duality import balancing_point, dual_value
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
+from sklinear._solvers._auto import can_all_be_met
 from sklinear._solvers._costs import is_cheap, is_dense
-from sklinear._solvers._frame import (
-    SPLIT,
-    certify,
-    concluded,
-    offer_priors,
-    rescaled,
-)
+from sklinear._solvers._frame import SPLIT, certify, concluded, offer_priors, rescaled
 from sklinear._solvers._lbfgs import finish
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import Variables, choose_variables
@@ -39,6 +34,7 @@ LEFT_AT_WORK = 0.2  # the same for such work
 LEFT = 0.3  # of the mean gap: what others leave out has less
 FEW = 50  # rows, which are not left out: the intercept would follow what is left alone
 LOST = 100  # epochs after which it should be better than its start, or Newton is
+SLOWING = 0.5  # of the pace at which a gap falls, what it will be later
 OFF_CENTRE = 100.0  # squared distance of the mean from 0, in units of the rows' from
 # it, beyond which float32 scores are too inexact for steps as long as the spread allows
 RETRY = 0.5  # of a gap at which a proof has failed
@@ -65,7 +61,8 @@ def dual(
     and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). What is
     so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; so
     does, for there is no dual, alpha = 0; and, after many epochs, what dense Newton
-    steps are for at all, and features so far from scaled that epochs lead nowhere.
+    steps are for at all, dense rows that the epochs left will not do for, unless few,
+    and features so far from scaled that epochs lead nowhere.
     O(n d k) time an epoch, O((n + d) k) memory.
     """
     kernels = import_kernels()
@@ -122,12 +119,14 @@ def descend(
 
     Proofs cost two passes, so they wait for the gap that an epoch meets on its way. The
     objective, half of one, is seen where all rows were visited, if somebody wants to
-    know, else at twice as many epochs each time, at least.
+    know, else at twice as many epochs each time, at least; as often it is asked whether
+    the epochs left will do for dense rows.
     """
-    cheap = is_cheap(objective)
+    cheap, data = is_cheap(objective), objective.data
+    newton = not (data.sparse or can_all_be_met(data))  # gets on where this does not
     wanted = monitor.report.listens or cheap
     near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
-    seen, met = FIRST_SEEN, np.inf
+    seen, met, known, was = FIRST_SEEN, np.inf, 1, np.inf
     for epoch in range(epochs):
         last = epoch + 1 == epochs or len(monitor.history) + 1 >= monitor.max_iter
         whole = near or last or epoch < 2 or epoch >= due
@@ -162,6 +161,12 @@ def descend(
             return False
         if epoch >= LOST and (ascent.primal > at_start or is_dense(objective)):
             return True
+        if whole and epoch >= 2 * known:
+            pace = SLOWING * (epochs - epoch) / (epoch - known)
+            unmet = gap * min(gap / was, 1.0) ** pace > monitor.tol
+            if newton and unmet and epoch >= 2 * LOST:
+                return True
+            known, was = epoch, gap
     return False
 
 
@@ -291,9 +296,7 @@ class Ascent:
         visit = kernels.softmax_epoch if self.power == 0 else kernels.hinge_epoch
         more = (self.lists,) if self.power else ()
         if not whole and len(rows) > FEW:
-            gaps = self.gaps[rows]
-            least = np.partition(gaps, -FEW)[-FEW]
-            rows = rows[gaps > min(least, LEFT * gaps.mean())]
+            rows = rows[self.gaps[rows] > LEFT * self.gaps[rows].mean()]
         loss = 0.0
         for part_rows, part in self._chunks(rng.permutation(rows)):
             args = part_rows, state, scales, part, packed, self.power, self.gaps
