@@ -163,10 +163,10 @@ def descend(
             return True
         if whole and epoch >= 2 * known:
             pace = SLOWING * (epochs - epoch) / (epoch - known)
-            unmet = gap * min(gap / was, 1.0) ** pace > monitor.tol
-            if newton and unmet and epoch >= 2 * LOST:
+            faster = min(max(gap, 0.0) / was, 1.0) ** pace
+            if newton and gap * faster > monitor.tol and epoch >= 2 * LOST:
                 return True
-            known, was = epoch, gap
+            known, was = epoch, max(gap, np.finfo(float).tiny)
     return False
 
 
