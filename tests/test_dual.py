@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Point
-from sklinear._solvers import _dual
+from sklinear._solvers import _dual, _dual_ascent
 
 ABSENT = """
 import sys
@@ -367,7 +367,9 @@ def test_the_compiled_proof_sums_up_what_the_plain_one_does(loss, k, fit_interce
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
 def test_of_many_classes_few_are_worked_on(monkeypatch, loss, fit_intercept, listed):
     pytest.importorskip("numba")
-    monkeypatch.setattr(_dual, "LISTED", listed)  # rows may have more multipliers
+    monkeypatch.setattr(
+        _dual_ascent, "LISTED", listed
+    )  # rows may have more multipliers
     epochs, own = [], _dual.Ascent._work_on
     monkeypatch.setattr(
         _dual.Ascent, "_work_on", lambda *args: epochs.append(None) or own(*args)
@@ -380,12 +382,24 @@ def test_of_many_classes_few_are_worked_on(monkeypatch, loss, fit_intercept, lis
     assert epochs
     assert model.dual_gap_ <= 1e-5
     count = len(epochs)
-    monkeypatch.setattr(_dual, "MANY", 40)
+    monkeypatch.setattr(_dual_ascent, "MANY", 40)
     other = classifier(loss, solver="dual", tol=1e-5, **settings).fit(*problem)
     assert len(epochs) == count
     P, Q = (objective(m, problem, *full_params(m)) for m in (model, other))
     assert P * (1 - model.dual_gap_) <= Q
     assert Q * (1 - other.dual_gap_) <= P
+
+
+@pytest.mark.parametrize("alpha", [10, 1, 0.1, 0.01])
+@pytest.mark.parametrize("k", [8, 40])
+def test_a_strong_penalty_leaves_the_intercept_to_be_found(k, alpha):
+    # 1000 epochs ended at gaps of up to 0.05, as the intercept went too far while
+    # classes without multipliers were left out, and then followed each row
+    pytest.importorskip("numba")
+    X, y = documents(600, 400, k)
+    model = classifier("hinge", solver="dual", alpha=alpha).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+    assert model.n_iter_ < 1000
 
 
 def test_what_was_worked_on_is_what_the_multipliers_say():
