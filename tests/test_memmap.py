@@ -86,7 +86,7 @@ def test_the_model_is_that_of_the_rows_in_memory(loss, solver, fit_intercept, ma
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_any_dtype_and_order_will_do(dtype, order, mapped):
-    samples = np.asarray(X.astype(dtype), order=order)
+    samples = np.asarray(X[:, 16:40].astype(dtype), order=order)
     rows = mapped(samples)
     # float32 rounds the coefficients that are stored
     tol = 1e-6 if dtype == "f4" else 1e-10
