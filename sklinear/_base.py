@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -20,22 +20,24 @@ from sklearn.utils.validation import (
 )
 
 from sklinear._callbacks import CallbackSupportMixin, Listener, with_callbacks
-from sklinear._certificate import certificate
+from sklinear._certificate import Certificate, certificate
 from sklinear._checks import (
     KEPT,
     LEAST_WEIGHT,
     canonical,
     check_block,
     check_block_weights,
+    check_classes,
     check_labels,
     check_read,
     check_sign,
     check_size,
     loaded,
+    weights_of_classes,
 )
 from sklinear._data import Data, computing_dtype
 from sklinear._distributed import Blocks, is_dask, without_rows
-from sklinear._losses import Loss
+from sklinear._losses import Hinge, Loss
 from sklinear._mapped import Mapped, is_mapped
 from sklinear._predictor import UNREAD, LinearPredictor, rows_of
 from sklinear._solvers import SOLVERS, Options, Reporter, Solution, choose
@@ -44,6 +46,9 @@ from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
 
 NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
+# What float32 makes of coefficients puts margins that hold exactly, of which weak
+# penalties have many, at either side of their kink; this much longer ones all hold.
+LONGER = 1 + 2.0**-20
 STREAMING = {"auto", "lbfgs", "newton"}  # solvers that need no row twice in a visit
 
 
@@ -178,15 +183,15 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             self.__dict__.update(fitted(solution.coef, solution.intercept))
             self.n_iter_, self.loss_curve_ = len(history), history
             self.solver_, self._stream = solver, Stream()
-            if not np.isnan(solution.gap):
-                W, b = self._full_params(classes, n_features)  # as rounded to dtype
-                self._certificate = certificate(
+
+            def proof() -> Certificate:
+                """Of the attributes, which are rounded to dtype."""
+                return certificate(
                     data,
                     loss,
                     alpha,
                     self.fit_intercept,
-                    W,
-                    b,
+                    *self._full_params(classes, n_features),
                     solution.value * (1 - solution.gap),
                     solution.value,
                     None if solution.witness is None else solution.witness.point,
@@ -194,6 +199,18 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     visitor=solution.visitor,
                     enough=self.tol,
                 )
+
+            if not np.isnan(solution.gap):
+                self._certificate = proof()
+                kinked = data.dtype == np.float32 and isinstance(loss, Hinge)
+                if kinked and solution.gap <= self.tol < self._certificate.gap:
+                    rounded = dict(self.__dict__)
+                    longer = LONGER * solution.coef, LONGER * solution.intercept
+                    self.__dict__.update(fitted(*longer))
+                    if (found := proof()).gap < self._certificate.gap:
+                        self._certificate = found
+                    else:
+                        self.__dict__.update(rounded)
         if not np.isnan(solution.gap):
             # of the coefficients as they are stored; P is 0, or there is no bound, if
             exact = solution.value == 0 or alpha == 0
@@ -273,7 +290,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             )
         weights = self._sample_weights(X, sample_weight)
         if self.class_weight is not None:
-            weights = weights * self._class_weights(known, y)
+            weights = weights * weights_of_classes(self.class_weight, known, y)
         if first:
             self._start_stream(known, X)
         if not weights.any():  # of no class that counts
@@ -344,9 +361,9 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             raise ValueError(NO_WEIGHT)
         classes, each = blocks.labels, np.ones(len(blocks.labels))
         if isinstance(self.class_weight, dict):
-            each = self._class_weights(classes, classes)
+            each = weights_of_classes(self.class_weight, classes, classes)
             classes, each = classes[each > 0], each[each > 0]
-        self._check_classes(classes)
+        check_classes(classes, type(self).__name__)
         if self.class_weight == "balanced":
             each = 1 / blocks.masses
         return blocks.data(classes, each), classes
@@ -369,10 +386,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         counted, each = weights > 0, np.ones(1)
         classes = np.unique(y[counted])
         if isinstance(self.class_weight, dict):
-            each = self._class_weights(classes, y)
+            each = weights_of_classes(self.class_weight, classes, y)
             counted &= each > 0
             classes = np.unique(y[counted])
-        self._check_classes(classes)
+        check_classes(classes, type(self).__name__)
         labels = np.searchsorted(classes, y)
         labels[~counted] = 0
         weights = np.where(counted, weights, 0.0)
@@ -383,25 +400,6 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             weights /= np.bincount(labels, weights)[labels]
         weights /= weights.sum()
         return classes, labels, weights
-
-    def _check_classes(self, classes: np.ndarray) -> None:
-        """There must be something to tell apart."""
-        if len(classes) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs samples of at least 2 classes with "
-                f"positive weight, got {len(classes)} class: {classes}."
-            )
-
-    def _class_weights(self, classes: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The dict class_weight of each row, (n,); 0 for rows of no class."""
-        each = compute_class_weight(self.class_weight, classes=classes, y=classes)
-        if not (np.isfinite(each).all() and each.min() >= 0 and each.max() > 0):
-            raise ValueError(
-                "class_weight must be >= 0 for each class and > 0 for some, got "
-                f"{self.class_weight}."
-            )
-        place = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
-        return np.where(classes[place] == y, each[place], 0.0)
 
     def _options(self, report: Reporter) -> Options:
         """The parameters that speak to solvers."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import assert_all_finite, check_array, column_or_1d
 
 from sklinear._mapped import Mapped
@@ -49,6 +50,29 @@ def canonical(X: Any) -> Any:
         X = X.copy()
         X.sum_duplicates()
     return X
+
+
+def check_classes(classes: np.ndarray, name: str) -> None:
+    """There must be something to tell apart, for what has this name."""
+    if len(classes) < 2:
+        raise ValueError(
+            f"{name} needs samples of at least 2 classes with positive weight, got "
+            f"{len(classes)} class: {classes}."
+        )
+
+
+def weights_of_classes(
+    class_weight: dict[Any, float], classes: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """The class weight of each row, (n,); 0 for rows of no class."""
+    each = compute_class_weight(class_weight, classes=classes, y=classes)
+    if not (np.isfinite(each).all() and each.min() >= 0 and each.max() > 0):
+        raise ValueError(
+            "class_weight must be >= 0 for each class and > 0 for some, got "
+            f"{class_weight}."
+        )
+    place = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+    return np.where(classes[place] == y, each[place], 0.0)
 
 
 def check_labels(y: Any, name: str = "y") -> None:

@@ -92,9 +92,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
     # X, y and the weights are checked, and classes weighted, as in a plain fit
     _validate_data = LinearClassifier._validate_data
-    _check_classes = LinearClassifier._check_classes
     _sample_weights = LinearClassifier._sample_weights
-    _class_weights = LinearClassifier._class_weights
     _labels_and_weights = LinearClassifier._labels_and_weights
 
     alphas: Any

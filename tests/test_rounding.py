@@ -148,3 +148,23 @@ def test_margins_other_than_1_are_as_exact(solver, delta):
     least = min(objective(w, b * factor) for factor in factors)
     P = objective(w, b)
     assert P - least <= model.dual_gap_ * P
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("alpha", [1e-6, 1e-8])
+def test_float32_coefficients_hold_the_margins_that_are_met(alpha, fit_intercept):
+    # rounded to the nearest, half of the margins that are met exactly would be missed
+    # by 1e-7, which beside an objective as small was a gap of 4e-4 to 6e-2
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 30)).astype(np.float32)
+    y = (X @ rng.normal(size=(30, 3))).argmax(axis=1)
+    settings = {"alpha": alpha, "fit_intercept": fit_intercept}
+    model = classifier("hinge", **settings).fit(X, y)
+    assert model.coef_.dtype == np.float32
+    scores = model.decision_function(X.astype(np.float64))
+    margins = scores[np.arange(200), y, None] - scores
+    margins[np.arange(200), y] = 1
+    loss = np.maximum(1 - margins, 0).sum(axis=1).mean()
+    penalty = alpha * np.square(model.coef_, dtype=np.float64).sum()
+    assert loss <= 1e-6 * penalty
+    assert model.dual_gap_ <= 1e-5  # twice 2^-20, that they are longer by, and more
