@@ -402,6 +402,27 @@ def test_a_strong_penalty_leaves_the_intercept_to_be_found(k, alpha):
     assert model.n_iter_ < 1000
 
 
+def test_every_multiplier_above_0_is_listed(monkeypatch):
+    # else no visit sees it until its margin is violated again
+    pytest.importorskip("numba")
+    own, looks = _dual.Ascent._return, []
+
+    def looked(ascent):
+        if not ascent.at_work:
+            return
+        own(ascent)
+        counts, classes = ascent.lists.counts, ascent.lists.classes
+        for i in np.flatnonzero(counts >= 0):
+            found = np.flatnonzero(ascent.state.A[i])
+            assert set(found) <= set(classes[i, : counts[i]].tolist())
+        looks.append(ascent.reused)
+
+    monkeypatch.setattr(_dual.Ascent, "_return", looked)
+    X, y = documents(600, 400, 40)
+    classifier("hinge", solver="dual", alpha=1.0).fit(X, y)
+    assert max(looks) > 0  # the same work was taken up again
+
+
 def test_what_was_worked_on_is_what_the_multipliers_say():
     pytest.importorskip("numba")
     ascents, own = [], _dual.Ascent.__init__

@@ -45,7 +45,7 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
     if data.streamed and data.excerpt is None:
         return "lbfgs"
     n, d = data.X.shape
-    wide = data.sparse and d > WIDE
+    wide = is_wide(data)
     size = (data.X.nnz if data.sparse else n * d) * data.n_classes
     hinge, softmax = isinstance(loss, Hinge), isinstance(loss, CrossEntropy)
     taller = hinge and n > TALLER * d
@@ -77,6 +77,11 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
     if softmax and not data.sparse:
         newton |= d * data.n_classes > MANY and n > FAIRLY_TALL * d
     return "newton" if newton and not wide else "lbfgs"
+
+
+def is_wide(data: Data) -> bool:
+    """Whether rows are sparse, of so many features that Newton's blocks do not fit."""
+    return bool(data.sparse and data.X.shape[1] > WIDE)
 
 
 def can_all_be_met(data: Data) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from sklinear._data import Data
 from sklinear._losses import Loss
 from sklinear._objective import Objective
-from sklinear._solvers._auto import can_all_be_met
+from sklinear._solvers._auto import can_all_be_met, is_wide
 from sklinear._solvers._costs import is_cheap, is_dense
 from sklinear._solvers._dual_ascent import Ascent
 from sklinear._solvers._frame import certify, concluded, offer_priors, rescaled
@@ -110,7 +110,8 @@ def descend(
     dense rows.
     """
     cheap, data = is_cheap(objective), objective.data
-    newton = not (data.sparse or can_all_be_met(data))  # gets on where this does not
+    # Newton's method gets on where this does not, but on wide sparse or few rows
+    newton = not (is_wide(data) or can_all_be_met(data))
     wanted = monitor.report.listens or cheap
     near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
     balanced, intercept = np.inf, ascent.intercept()

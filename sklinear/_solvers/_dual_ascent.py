@@ -25,7 +25,7 @@ OFF_CENTRE = 100.0  # squared distance of the mean from 0, in units of the rows'
 # it, beyond which float32 scores are too inexact for steps as long as the spread allows
 NEARLY_ALL = 0.7  # of the rows' classes, beyond which such work leaves none out
 DRIFT = 0.1  # of an intercept, beyond which they are looked at, in units of a score
-STEP = 1.5  # by which the proximal term is weakened or strengthened
+STEP = 1.25  # by which the proximal term is weakened or strengthened
 FALLING = 0.6  # of what the intercept's constraint was missed by an epoch before
 REACH = 0.1  # of a move that settles the intercept, in units of a score
 LISTED = 32  # multipliers of a row above 0 that are kept in mind, at most
@@ -199,7 +199,7 @@ class Ascent:
     def _return(self) -> None:
         """What was worked on, back to where it belongs."""
         if self.at_work:
-            self.working.returned(self.work, self.state)
+            self.working.returned(self.work, self.state, self.lists)
             self.at_work = False
 
     def unbalanced(self, tol: float) -> float:
@@ -219,7 +219,7 @@ class Ascent:
         missing, scale = float(np.abs(self.state.r).sum()), self.scales.intercept
         if cost > gap / 2 and followed and missing > FALLING * self.missing:
             self.scales = self.scales._replace(intercept=STEP * scale)
-        elif cost < gap / 10:
+        elif cost < gap / 3:
             scale = max(scale / STEP, self.least)
             self.scales = self.scales._replace(intercept=scale)
         self.missing = missing

@@ -190,15 +190,18 @@ def refreshed(work: Work, state: State, gaps: np.ndarray) -> None:
 
 
 @compiled
-def returned(work: Work, state: State) -> None:
-    """Back to where it came from."""
+def returned(work: Work, state: State, lists: Lists) -> None:
+    """Back to where it came from; a list knows what was above 0 when it was made."""
     A, V = state.A, state.V
     for p in range(len(work.V)):
         V[work.features[p], work.columns[p]] = work.V[p]
     for row in range(len(work.rows)):
         i = work.rows[row]
         for e in range(work.ends[row], work.ends[row + 1] - 1):
-            A[i, work.classes[e]] = work.a[e]
+            j = work.classes[e]
+            if work.a[e] > 0 and A[i, j] == 0:
+                lists.counts[i] = -1
+            A[i, j] = work.a[e]
 
 
 @compiled
