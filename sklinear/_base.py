@@ -48,6 +48,7 @@ from sklinear._threads import single_threaded_blas
 NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
 # What float32 makes of coefficients puts margins that hold exactly, of which weak
 # penalties have many, at either side of their kink; this much longer ones all hold.
+# Without penalty any length is as good.
 LONGER = 1 + 2.0**-20
 STREAMING = {"auto", "lbfgs", "newton"}  # solvers that need no row twice in a visit
 
@@ -203,17 +204,19 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             if not np.isnan(solution.gap):
                 self._certificate = proof()
                 kinked = data.dtype == np.float32 and isinstance(loss, Hinge)
-                if kinked and solution.gap <= self.tol < self._certificate.gap:
+                for factor in (LONGER, 2) if alpha == 0 else (LONGER,) * kinked:
+                    if not solution.gap <= self.tol < self._certificate.gap:
+                        break
                     rounded = dict(self.__dict__)
-                    longer = LONGER * solution.coef, LONGER * solution.intercept
+                    longer = factor * solution.coef, factor * solution.intercept
                     self.__dict__.update(fitted(*longer))
                     if (found := proof()).gap < self._certificate.gap:
                         self._certificate = found
                     else:
                         self.__dict__.update(rounded)
         if not np.isnan(solution.gap):
-            # of the coefficients as they are stored; P is 0, or there is no bound, if
-            exact = solution.value == 0 or alpha == 0
+            # of the coefficients as they are stored
+            exact = solution.value == 0 and alpha > 0
             self.dual_gap_ = solution.gap if exact else self._certificate.gap
             solution = replace(solution, converged=self.dual_gap_ <= self.tol)
         data.close()

@@ -67,6 +67,7 @@ LARGEST_SUMS = 2**20  # numbers in the sums of rows by pairs of classes
 LARGEST_EXACT = 2**20  # operations of products in more than float64
 LARGEST_REPEATED = 2**24  # the same of a proof that only rounding keeps from enough
 SPLIT = 1e-9  # relative eigenvalue of a graph that counts as cut
+ROOM = 2.0**-22  # of a margin: scores as large as 1e8 margins are known so well
 
 
 class Certificate(NamedTuple):
@@ -226,11 +227,11 @@ def certificate(
     """What is proven of the optimum, from one pass in float64.
 
     ``dual`` and ``value`` are the solver's bounds of the optimum, made in float64;
-    ``witness`` is its dual point, where it has one: weighted score gradients (n, k), or
-    the smoothed loss and params that have them. W and b are the user's, ``scale`` times
-    those of the problem. ``visitor`` is a quicker twin of ``visited``, where the solver
-    has one. Where only rounding keeps the gap from being ``enough``, and the data are
-    small, the pass is taken once more in extended precision.
+    ``witness`` is its dual point, if any: weighted score gradients (n, k), or the
+    smoothed loss and params that have them. W and b are the user's, ``scale`` times
+    those of the problem. ``visitor`` is a solver's quicker twin of ``visited``. Where
+    only rounding keeps the gap from being ``enough``, and the data are small, the pass
+    is taken once more in extended precision.
     O(n d k) time, half a pass more with an intercept; O(d k + k^2) memory, and up to
     LARGEST_SUMS numbers.
     """
@@ -269,16 +270,16 @@ def _proven(
     visitor: Callable[..., Visit],
 ) -> Certificate:
     """What one pass over ``exact`` proves, the same rows in float64 or more."""
-    W, b = at.W, at.b
-    if not W.flags.c_contiguous:
-        W = turned(W.T, W.dtype)
-        at = at._replace(W=W)
-    d, k = W.shape
+    if not at.W.flags.c_contiguous:
+        at = at._replace(W=turned(at.W.T, at.W.dtype))
+    W, b, (d, k) = at.W, at.b, at.W.shape
     mean = np.zeros(d)
     if fit_intercept:
         mean += np.asarray(data.class_sums.sum(axis=1)).ravel()
-    if alpha == 0:
-        return Certificate(np.inf, mean, np.full((k, k), np.inf), 1.0)
+    if alpha == 0:  # only that of margins that hold, whatever rounding does, is known
+        at = at._replace(W=W - ROOM * W, b=b - ROOM * b)
+        missed = exact.total(visited, at, reach, False, witness, rescaled).primal
+        return Certificate(np.inf, mean, np.full((k, k), np.inf), float(missed > 0))
     visit = exact.total(visitor, at, reach, fit_intercept, witness, rescaled)
     if fit_intercept:
         less_outer(visit.pulled, mean, visit.residual)
@@ -294,9 +295,8 @@ def _proven(
     objective = Objective(data, loss, alpha, fit_intercept, variables)
     share, conjugate, pulled = 0.0, visit.conjugate, visit.pulled
     if fit_intercept:
-        share, conjugate, pulled = balanced(
-            objective, visit.residual, conjugate, pulled
-        )
+        found = balanced(objective, visit.residual, conjugate, pulled)
+        share, conjugate, pulled = found
     # the scores have the pass's precision; their sums and a class-wise point float64's
     eps = max(float(np.finfo(exact.dtype).eps), share * EPS)
     largest = float(np.abs(b).max())
@@ -304,7 +304,7 @@ def _proven(
     rounding = 8 * (eps * scored + EPS * (primal + abs(visit.conjugate))) + visit.kinks
     gap = primal + conjugate + float(np.vdot(pulled, pulled)) / (4 * alpha)
     gap = max(gap, 0.0) + rounding
-    # a solver's probability of a true class is known to EPS, not to its distance from 1
+    # a solver's probability of a true class is known to EPS, not its distance from 1
     known = 8 * EPS if isinstance(loss, CrossEntropy) else 0.0
     best = min(gap, max(primal - dual, 0.0) + rounding + known)
     drift = np.zeros((k, k))

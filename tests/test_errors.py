@@ -393,6 +393,30 @@ def test_without_penalty_the_svm_separates_or_warns(loss):
         assert re.search("alpha=0.*infinity", str(caught[0].message))
 
 
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("delta", [1.0, 1000.0])
+def test_without_penalty_the_stored_coefficients_separate_where_a_proof_says_so(
+    loss, dtype, delta
+):
+    proven = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        labels = np.arange(15) % 2
+        X = (rng.normal(size=(15, 2)) + 6 * labels[:, None]).astype(dtype)
+        model = LinearSVMClassifier(loss=loss, alpha=0, solver="newton", delta=delta)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(X, labels)
+        scores = X.astype(np.longdouble) @ model.coef_[0].astype(np.longdouble)
+        scores += np.longdouble(model.intercept_[0])
+        assert model.dual_gap_ in (0, 1)
+        if model.dual_gap_ == 0:
+            assert (np.where(labels, scores, -scores) >= delta).all()
+        proven += model.dual_gap_ == 0
+    assert proven >= 5  # nearly all of these data are separable
+
+
 def test_without_penalty_inseparable_data_have_an_optimum():
     X, y = load_breast_cancer(return_X_y=True)
     X = X[:, :4]

@@ -1221,3 +1221,10 @@ def test_a_forgotten_request_of_one_of_several_scorers_is_told(asked):
     for name in scoring:
         scores = [one.cv_results_[f"mean_test_{name}"] for one in (search, peer)]
         np.testing.assert_allclose(*scores, atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e3 / 3])
+def test_fewer_rows_than_features_that_tell_nothing(kind, value):
+    X, labels = np.full((12, 50), value), np.arange(12) % 3
+    found = search_of(kind).fit(X, labels)
+    assert_same_search(found, peer_of(kind).fit(X, labels), atol=CLOSE)

@@ -156,7 +156,7 @@ def descend(
             return True
         if whole and epoch >= 2 * known:
             pace = SLOWING * (epochs - epoch) / (epoch - known)
-            faster = min(max(gap, 0.0) / was, 1.0) ** pace
+            faster = (max(gap, 0.0) / max(gap, was)) ** pace
             if newton and gap * faster > monitor.tol and epoch >= 2 * LOST:
                 return True
             known, was = epoch, max(gap, np.finfo(float).tiny)

@@ -162,7 +162,8 @@ def _path(
     mean = Data(data.X, data.y, np.mean(folds, axis=0), k, data.dtype, data.tally)
     if n < d and n <= LARGEST_FACTOR:
         space = RowSpace.of(mean, fit_intercept)
-        mean, widen = space.data, space.widen
+        if space.data.X.shape[1]:  # else rows tell nothing
+            mean, widen = space.data, space.widen
     parts = [Data(mean.X, data.y, fold, k, mean.dtype, mean.tally) for fold in folds]
     curvature, weakest = loss.curvature, alphas[-1]
     variables = choose_variables(mean, weakest, curvature, fit_intercept, True)

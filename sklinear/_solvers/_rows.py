@@ -47,7 +47,7 @@ class RowSpace:
                 centred = X[:, columns] - mean[columns]
                 products += centred @ centred.T
         squares, vectors = np.linalg.eigh(products)
-        kept = squares > NEGLIGIBLE * squares[-1]
+        kept = squares > max(NEGLIGIBLE * squares[-1], 0)
         lengths, vectors = np.sqrt(squares[kept]), vectors[:, kept]
         rotated = Data(
             vectors * lengths, data.y, data.weights, data.n_classes, tally=data.tally
