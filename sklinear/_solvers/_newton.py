@@ -49,7 +49,7 @@ from sklinear._variables import Variables, choose_variables
 LARGEST_DENSE = 800  # params up to which variables get a factor of their own
 LARGEST_ACTIVE = 4096  # params up to which active margins may be written out
 SKINNY = 1.5  # times as long an operation takes in a product with few columns
-LAST_RESORT = 5e9  # operations of a dense step when half of the iterations are gone
+LAST_RESORT = 3e10  # operations of a dense step where conjugate gradients got nowhere
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
 EARLY = 6  # of these, where nothing is known yet and they have led nowhere
 ROUGHLY = 0.5  # gap at the larger alpha
@@ -382,7 +382,7 @@ def _step(
             objective, state, monitor, preconditioner, dense, ridge, settled
         )
     tried = SKINNY * preconditioner.expected(objective)
-    if 2 * len(monitor.history) > monitor.max_iter:
+    if preconditioner.failed or 2 * len(monitor.history) > monitor.max_iter:
         tried = LAST_RESORT
     monitor.count()
     step, promise = _direct_step(objective, state, ridge, tried), 0.0

@@ -51,6 +51,7 @@ class Preconditioner:
         self._apply: Precondition | None = None
         self._cost = self._work = 0.0
         self.last = 0.0  # operations of the last step's conjugate gradients
+        self.failed = False  # whether some ended before the step was known
 
     def __call__(self, build: Callable[[], tuple[Precondition, float]]) -> Precondition:
         """The one at hand, or a new one."""

@@ -116,6 +116,8 @@ def cg_step(
         if rz <= 0.1 * start and H.objective.variables.slack(r) <= settled:
             break
         p = z + (rz / last) * p
+    else:
+        preconditioner.failed = True
     return step, change, rz / start if start > 0 else 0.0
 
 
