@@ -120,7 +120,7 @@ def solve(objective: Objective, monitor: Monitor) -> None:
     if not is_dense(objective) and data.dtype == np.float32:
         draft = monitor.detour(max(DRAFT_TOL * monitor.tol, 1e-6), drafting=True)
         single = rounded.replace(data=data.astype(np.float32))
-        _, end = _descend(
+        _, end, _ = _descend(
             single,
             params,
             draft,
@@ -194,8 +194,10 @@ def refine(
     monitor: Monitor,
     detours: int = 12,
     preconditioner: Preconditioner | None = None,
-) -> None:
+) -> np.ndarray:
     """Minimise until ``monitor.done`` or, where that is cheap, until rounding stops it.
+
+    Gives the last point, which of a rounded hinge need not be the best that was met.
 
     Rows of which nothing is kept take part by ``_streaming``.
 
@@ -203,22 +205,21 @@ def refine(
     """
     polish = monitor.gap > monitor.polish and is_cheap(objective)
     if monitor.done and not polish:
-        return
+        return params
     if preconditioner is None:
         preconditioner = Preconditioner(np.random.RandomState(0))
     patience = PATIENCE if objective.alpha > 0 and detours else np.inf
     share = _first_share(objective)
-    finished, _ = _descend(
+    finished, _, end = _descend(
         objective, params, monitor, polish, patience, preconditioner, share
     )
     if finished:
-        return
+        return end
     detour = monitor.detour(max(monitor.tol, ROUGHLY))
     easier = smoothed(objective.replace(alpha=10 * objective.alpha))
-    refine(easier, params, detour, detours - 1, preconditioner)
-    assert detour.params is not None
+    end = refine(easier, params, detour, detours - 1, preconditioner)
     objective = smoothed(objective)
-    _descend(objective, detour.params, monitor, polish, np.inf, preconditioner, share)
+    return _descend(objective, end, monitor, polish, np.inf, preconditioner, share)[2]
 
 
 def _first_share(objective: Objective) -> float:
@@ -235,8 +236,8 @@ def _descend(
     patience: float,
     preconditioner: Preconditioner,
     share: float,
-) -> tuple[bool, Objective]:
-    """Newton steps at one alpha; False if they ran out of patience."""
+) -> tuple[bool, Objective, np.ndarray]:
+    """Newton steps at one alpha: False if they ran out of patience, and their end."""
     hinge = isinstance(objective.loss, Hinge)
     # what all classes share is only penalised, and no step would change it
     state = _visit(objective, params - params.mean(axis=1)[:, None])
@@ -247,11 +248,11 @@ def _descend(
     before, first, promise = np.inf, np.inf, 0.0
     while True:
         if _suffices(objective, state, monitor, exact) or monitor.spent:
-            return True, objective
+            return True, objective, state.params
         if is_unbalanced(objective, state.params, state.at, monitor):
             state = _settled(objective, state)
             if _suffices(objective, state, monitor, exact):
-                return True, objective
+                return True, objective, state.params
         gap = max(state.at.primal - state.dual, 0.0)
         off = distance(objective, state.at, state.dual)
         # the first step, from another problem's end, has its curvature against it
@@ -264,7 +265,7 @@ def _descend(
         floor = objective.data.dtype.itemsize < 8 and monitor.gap < 1e-3
         known = monitor.done or floor or not bounded
         if known and (idle > 3 or (idle and monitor.gap <= ROUNDING)):
-            return True, objective  # rounding has the last word
+            return True, objective, state.params  # rounding has the last word
         inner = INNER if state.dual > 0 else INNER_BLIND
         inner = inner if bounded else INNER_UNBOUNDED
         if hinge and off <= inner * gap:
@@ -272,24 +273,24 @@ def _descend(
             nearest, least = min(gap, nearest), min(state.at.primal, least)
             stalls = stalls + 1 if slow and (monitor.done or smallest) else 0
             if stalls > 3:
-                return True, objective
+                return True, objective, state.params
             objective, smallest = _recentre(objective, state, 0.1 if slow else 0.5)
             state = _visit(objective, state.params, state.scores)
             closest, idle, steps, lowest = np.inf, 0, 0, np.inf
             off = np.inf
             preconditioner.stale = True
             if _suffices(objective, state, monitor, exact):
-                return True, objective
+                return True, objective, state.params
         fast = off <= before / 4
         first = off if steps == 0 else first
         lost = steps >= EARLY and off > first / 2 and monitor.gap > ROUGHLY
         lost |= steps >= patience and monitor.gap > 1e-8
         if lost and patience < np.inf and not fast:
-            return False, objective
+            return False, objective, state.params
         before = off
         following, promise = _step(objective, state, monitor, preconditioner, share)
         if following is None:
-            return True, objective
+            return True, objective, state.params
         steps += 1
         state = following
 
