@@ -427,3 +427,29 @@ def test_a_hinge_with_nothing_to_learn_is_at_rest_at_once(solver, fit_intercept)
     model = classifier("hinge", **params).fit(X, y)
     assert model.loss_curve_[-1] == pytest.approx(2, rel=1e-14)
     assert model.n_iter_ <= 10  # 540 steps of no length were taken once
+
+
+def separated(n, d, k, spread):
+    """Normal rows, and means of the classes that are ``spread`` apart."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(n) % k
+    return rng.normal(size=(n, d)) + spread * rng.normal(size=(k, d))[labels], labels
+
+
+@pytest.mark.parametrize("alpha", [1e-6, 1e-8])
+def test_a_weak_penalty_of_rows_that_separate_is_approached_from_a_stronger_one(
+    solver, alpha
+):
+    X, labels = separated(300, 100, 10, 0.3)
+    model = classifier("hinge", solver=solver, alpha=alpha)
+    model.fit(X, labels)  # without a warning
+    assert model.dual_gap_ <= model.tol
+    assert model.n_iter_ < 700  # the dual leaves it to Newton after 300
+
+
+def test_where_conjugate_gradients_fail_the_hessian_is_written_out(monkeypatch):
+    X, labels = separated(350, 100, 10, 0.0)  # 1010 params: not few
+    monkeypatch.setattr("sklinear._solvers._steps.CG_STEPS", 25)
+    model = classifier("hinge", solver="newton", alpha=1e-6)
+    model.fit(X, labels)  # without a warning
+    assert model.n_iter_ < 200
