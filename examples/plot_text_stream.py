@@ -32,16 +32,22 @@ LIBRARIES = np.array(["numpy", "scipy", "sklearn"])
 NAMES = re.compile(r"\b(numpy|np|scipy|scikit-learn|sklearn)\b", re.IGNORECASE)
 
 
+def docstrings(node):
+    """Of a module, class or function, and of those that it defines."""
+    yield ast.get_docstring(node) or ""
+    for inner in node.body:
+        if isinstance(inner, ast.ClassDef | ast.FunctionDef):
+            yield from docstrings(inner)
+
+
 def sentences(library):
     """Sentences of the docstrings of a library, file by file, in random order."""
     folder = Path(find_spec(library).origin).parent
     files = [path for path in sorted(folder.rglob("*.py")) if "tests" not in path.parts]
     for place in np.random.default_rng(0).permutation(len(files)):
         tree = ast.parse(files[place].read_text(encoding="utf-8"))
-        kinds = ast.Module | ast.ClassDef | ast.FunctionDef
-        for node in ast.walk(tree):
-            text = ast.get_docstring(node) if isinstance(node, kinds) else None
-            for sentence in re.split(r"(?<=[.:])\s+", NAMES.sub(" ", text or "")):
+        for text in docstrings(tree):
+            for sentence in re.split(r"(?<=[.:])\s+", NAMES.sub(" ", text)):
                 if len(sentence.split()) > 5:
                     yield " ".join(sentence.split())
 
