@@ -243,7 +243,7 @@ def certificate(
     if isinstance(loss, SquaredHinge):  # about a move that matters, or 1 % of a margin
         reach = min(1.0, np.sqrt(max(value - dual, 1e-4 * value)))
     args = reach, witness, rescaled
-    found = _proven(data, data, *shared, at, dual, *args, visitor or visited)
+    found = _proven(data, data, *shared, at, dual, value, *args, visitor or visited)
     hidden = found.gap > enough and value - dual <= enough * value
     small = not data.streamed and data.shape[0] * W.size <= LARGEST_REPEATED
     if hidden and small and np.finfo(EXTENDED).eps < EPS:
@@ -251,7 +251,7 @@ def certificate(
         exact.dtype = EXTENDED
         at = Point(loss, W.astype(EXTENDED) / scale, b.astype(EXTENDED) / scale)
         # the solver's own bound is no better than float64
-        again = _proven(data, exact, *shared, at, -np.inf, *args, visited)
+        again = _proven(data, exact, *shared, at, -np.inf, value, *args, visited)
         found = min(found, again, key=lambda one: one.gap)
     return found.scaled(scale)
 
@@ -264,6 +264,7 @@ def _proven(
     fit_intercept: bool,
     at: Point,
     dual: float,
+    value: float,
     reach: float,
     witness: np.ndarray | Point | None,
     rescaled: bool,
@@ -277,9 +278,10 @@ def _proven(
     if fit_intercept:
         mean += np.asarray(data.class_sums.sum(axis=1)).ravel()
     if alpha == 0:  # only that of margins that hold, whatever rounding does, is known
-        at = at._replace(W=W - ROOM * W, b=b - ROOM * b)
-        missed = exact.total(visited, at, reach, False, witness, rescaled).primal
-        return Certificate(np.inf, mean, np.full((k, k), np.inf), float(missed > 0))
+        if not (missed := value > 0):
+            at = at._replace(W=W - ROOM * W, b=b - ROOM * b)
+            missed = exact.total(visited, at, reach, False, witness, False).primal > 0
+        return Certificate(np.inf, mean, np.full((k, k), np.inf), float(missed))
     visit = exact.total(visitor, at, reach, fit_intercept, witness, rescaled)
     if fit_intercept:
         less_outer(visit.pulled, mean, visit.residual)
@@ -288,8 +290,7 @@ def _proven(
     # centred, they are as good in float64
     visit.pulled = visit.pulled.astype(np.float64, copy=False)
     visit.residual = visit.residual.astype(np.float64, copy=False)
-    penalty = alpha * float(np.vdot(W, W))
-    primal = visit.primal + penalty
+    primal = visit.primal + alpha * float(np.vdot(W, W))
 
     variables = Variables(mean, np.ones(d))
     objective = Objective(data, loss, alpha, fit_intercept, variables)
@@ -299,8 +300,7 @@ def _proven(
         share, conjugate, pulled = found
     # the scores have the pass's precision; their sums and a class-wise point float64's
     eps = max(float(np.finfo(exact.dtype).eps), share * EPS)
-    largest = float(np.abs(b).max())
-    scored = visit.lifted * float(np.linalg.norm(W)) + visit.size * largest
+    scored = visit.lifted * np.linalg.norm(W) + visit.size * np.abs(b).max()
     rounding = 8 * (eps * scored + EPS * (primal + abs(visit.conjugate))) + visit.kinks
     gap = primal + conjugate + float(np.vdot(pulled, pulled)) / (4 * alpha)
     gap = max(gap, 0.0) + rounding
