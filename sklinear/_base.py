@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -33,6 +33,7 @@ from sklinear._checks import (
     check_sign,
     check_size,
     loaded,
+    stream_classes,
     weights_of_classes,
 )
 from sklinear._data import Data, computing_dtype
@@ -267,33 +268,16 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 "expects class_weight=None or a dict of weights, got 'balanced'."
             )
         first = not hasattr(self, "classes_")
-        if first and classes is None:
-            raise ValueError(
-                "classes must be given in the first call to partial_fit: the labels "
-                "that will come, got None."
-            )
-        check_labels(classes, "classes")
         X, y = self._validate_data(X, y, reset=first)
-        known = np.unique(classes) if first else self.classes_
-        if classes is not None and not np.array_equal(np.unique(classes), known):
-            raise ValueError(
-                f"classes must be those of the first call, {known}, got "
-                f"{np.unique(classes)}."
-            )
-        if len(known) < 2:
-            raise ValueError(
-                "classes must hold at least 2 classes, got "
-                f"{len(known)} class: {known}."
-            )
-        unseen = np.setdiff1d(y, known)
-        if len(unseen):
-            raise ValueError(
-                f"y must hold classes of the first call to partial_fit, {known}, got "
-                f"{unseen}."
-            )
-        weights = self._sample_weights(X, sample_weight)
+        known = stream_classes(classes, None if first else self.classes_, y)
+        weights = check_block_weights(sample_weight, X.shape[0])
+        check_consistent_length(X, weights)
+        if not weights.any():
+            raise ValueError(NO_WEIGHT)
         if self.class_weight is not None:
-            weights = weights * weights_of_classes(self.class_weight, known, y)
+            with np.errstate(over="ignore"):
+                weights = weights * weights_of_classes(self.class_weight, known, y)
+            weights = np.minimum(weights, np.finfo(np.float64).max)
         if first:
             self._start_stream(known, X)
         if not weights.any():  # of no class that counts
@@ -302,7 +286,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         W, b = self._full_params(self.classes_, X.shape[1])
         labels, k = np.searchsorted(self.classes_, y), len(known)
         with single_threaded_blas():
-            W, b = partial_sgd(
+            W, b, stream = partial_sgd(
                 Data(loaded(X, k), labels, weights, k),
                 loss,
                 alpha,
@@ -311,6 +295,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 self._options(Reporter()),
                 self._stream,
             )
+        self._stream = stream
         self.coef_, self.intercept_ = rows_of(
             scale * W, scale * b, computing_dtype(X.dtype)
         )

@@ -78,7 +78,11 @@ def weights_of_classes(
 def check_labels(y: Any, name: str = "y") -> None:
     """Labels of any kind may not be missing."""
     labels = np.asarray(y)
-    if labels.dtype == object and labels.ndim and any(map(_is_missing, labels.flat)):
+    if labels.dtype != object:
+        missing = bool(np.any(labels != labels))
+    else:
+        missing = labels.ndim > 0 and any(map(_is_missing, labels.flat))
+    if missing:
         raise ValueError(f"Input {name} contains NaN.")
 
 
@@ -88,6 +92,44 @@ def _is_missing(label: Any) -> bool:
         return label is None or bool(label != label)
     except TypeError:  # of NA, which is neither
         return True
+
+
+def stream_classes(
+    classes: Any, before: np.ndarray | None, y: np.ndarray
+) -> np.ndarray:
+    """All labels that ``partial_fit`` may meet, of which y holds some.
+
+    They are ``classes``, or what is known from the calls before.
+    """
+    if classes is None:
+        if before is None:
+            raise ValueError(
+                "classes must be given in the first call to partial_fit: the labels "
+                "that will come, got None."
+            )
+        known = before
+    else:
+        check_labels(classes, "classes")
+        if np.ndim(classes) != 1:
+            raise ValueError(
+                f"classes must be an array of shape (n_classes,), got {classes!r}."
+            )
+        known = np.unique(classes)
+    if before is not None and not np.array_equal(known, before):
+        raise ValueError(
+            f"classes must be those of the first call, {before}, got {known}."
+        )
+    if len(known) < 2:
+        raise ValueError(
+            f"classes must hold at least 2 classes, got {len(known)} class: {known}."
+        )
+    unseen = np.setdiff1d(y, known)
+    if len(unseen):
+        raise ValueError(
+            f"y must hold classes of the first call to partial_fit, {known}, got "
+            f"{unseen}."
+        )
+    return known
 
 
 def check_size(X: Any) -> None:

@@ -314,6 +314,12 @@ def test_the_first_partial_fit_needs_all_classes(model):
         model.partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match="Input classes contains NaN"):
         model.partial_fit(X, y, classes=[0, 1, 2, None])
+    with pytest.raises(ValueError, match="Input classes contains NaN"):
+        model.partial_fit(X, y, classes=[0, 1, 2, np.nan])
+    with pytest.raises(ValueError, match=r"classes must be .*\(n_classes,\), got \[\["):
+        model.partial_fit(X, y, classes=[[0, 1, 2]])
+    with pytest.raises(ValueError, match=r"inconsistent .*150, 149"):
+        model.partial_fit(X, y, [0, 1, 2], np.ones(149))
     assert not hasattr(model, "coef_")
     assert not hasattr(model, "classes_")
 

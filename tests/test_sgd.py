@@ -1,5 +1,6 @@
 """Mini-batches: ``solver="sgd"`` and ``partial_fit``."""
 
+import copy
 import pickle
 import tracemalloc
 import warnings
@@ -331,6 +332,70 @@ def test_partial_fit_keeps_the_precision(model, dtype, shuffled):
     X, y = shuffled[0].astype(dtype), shuffled[1]
     assert stream(model, X, y).coef_.dtype == dtype
     assert model.intercept_.dtype == dtype
+
+
+@pytest.mark.parametrize("rows", [np.asarray, scipy.sparse.csr_matrix])
+def test_any_unit_of_weights_will_do(model, rows):
+    X, y = RAW["iris"]
+
+    def taught(unit):
+        one = clone(model)
+        for half in (slice(0, None, 2), slice(1, None, 2)):
+            weights = unit * np.where(y[half] == 1, 1.0, 2.0)
+            one.partial_fit(rows(X[half]), y[half], range(3), weights)
+        return one.coef_
+
+    want = taught(1.0)
+    for unit in (2.0**-1074, 2.0**-1030, 2.0**500, 2.0**1022):  # none but the first
+        np.testing.assert_array_equal(taught(unit), want)  # is rounded, it is 5e-324
+
+
+@pytest.mark.parametrize("rows", [np.asarray, scipy.sparse.csr_matrix])
+def test_rows_of_hardly_any_weight_teach_hardly_anything(model, rows):
+    X, y = RAW["iris"]
+    model.set_params(alpha=1e-14).partial_fit(rows(X), y, range(3))
+    for weight in (1e-12, 1e-310):
+        taught = model.coef_
+        model.partial_fit(rows(X), 2 - y, sample_weight=np.full(150, weight))
+        np.testing.assert_allclose(model.coef_, taught, atol=1e-4)
+    model.partial_fit(rows(X), y, sample_weight=np.full(150, 1e308))
+    assert np.isfinite(model.coef_).all()
+
+
+def test_sparse_pieces_before_dense_ones_do_no_harm(model):
+    X = np.random.default_rng(0).normal(100, 1, size=(4000, 5))
+    y = (X[:, 0] > 100).astype(int)
+    scores = []
+    for first in (np.asarray, scipy.sparse.csr_matrix):
+        one = clone(model).set_params(alpha=1e-6)
+        one.partial_fit(first(X[:2000]), y[:2000], [0, 1])
+        for _ in range(3):
+            one.partial_fit(X[2000:], y[2000:])
+        scores.append(one.score(X, y))
+    assert min(scores) > 0.98
+
+
+def test_a_copy_of_a_model_learns_alone(model, shuffled):
+    X, y = shuffled
+    model.partial_fit(X[:300], y[:300], range(10))
+    other = copy.copy(model)
+    for each in (model, other):
+        each.partial_fit(X[300:600], y[300:600])
+    np.testing.assert_array_equal(other.coef_, model.coef_)
+
+
+@pytest.mark.parametrize("rows", [np.asarray, scipy.sparse.csr_matrix])
+@pytest.mark.parametrize("unit", [1e-30, 1e-8, 1e10, 1e30])
+def test_float32_rows_may_be_of_any_size(model, unit, rows):
+    X, y = RAW["iris"]
+    order = np.random.default_rng(0).permutation(150)
+    X, y = rows((unit * X[order]).astype(np.float32)), y[order]
+    model.set_params(alpha=1e-4 * unit**2)
+    streamed = stream(clone(model), X, y, n_passes=20)
+    fit_anyhow(model, X, y)
+    for one in (model, streamed):
+        assert one.coef_.dtype == np.float32
+        assert one.score(X, y) > 0.9
 
 
 def test_pickling_amid_a_stream_changes_nothing(model, shuffled):

@@ -18,6 +18,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils.extmath import row_norms
 
+from sklinear._checks import size
 from sklinear._data import Data
 from sklinear._losses import Hinge, Loss
 from sklinear._objective import features, scores_of
@@ -28,6 +29,7 @@ from sklinear._variables import LARGEST_SPARSE_FACTOR, choose_variables
 FEWEST_STEPS = 100  # of an epoch: batches shrink (to SMALLEST_BATCH) to allow them
 SMALLEST_BATCH = 16
 LONGEST_MOVE = 1.0  # of a score in one step, in units of delta
+LARGEST_OF_FLOAT32 = 1e-6, 1e6  # value of rows whose squares it holds well
 SAMPLE = 4096  # rows that the curvature is estimated from, at least
 SEARCHES = 3, 12  # of a span at an epoch's end, at least and at most
 CHEAP_SEARCHES = 1.5e7  # products with X that all of them may cost beyond the least
@@ -82,6 +84,7 @@ def sgd(
     a rate of the user's own an epoch's end is what the batches made it.
     O(n d (k + d)) time an epoch, or O(nnz k) on sparse rows, O((n + d) k + d^2) memory.
     """
+    data = in_range_of_float32(data)
     W, b = (part.astype(data.dtype) for part in start)
     counted = np.flatnonzero(data.weights)
     batch = min(options.batch_size, max(SMALLEST_BATCH, len(counted) // FEWEST_STEPS))
@@ -122,6 +125,15 @@ def sgd(
     return Solution(
         W, b, value, np.nan, stalled > 0, f"after {len(history)} epochs", history
     )
+
+
+def in_range_of_float32(data: Data) -> Data:
+    """In float64 where squares of float32 rows would be lost, or their inverses."""
+    if data.dtype == np.float64:
+        return data
+    least, most = LARGEST_OF_FLOAT32
+    largest = max(size(block.X) for block in data)
+    return data if least <= largest <= most else data.astype(np.float64)
 
 
 def first_rate(metric: Metric, options: Options, batch: int) -> float:
@@ -241,7 +253,8 @@ def measure(
     if weights.any():
         weights = weights / weights.sum()
         tally = data.tally
-        data = Data(data.X[thin], data.y[thin], weights, data.n_classes, tally=tally)
+        X, y, dtype = data.X[thin], data.y[thin], data.dtype
+        data = Data(X, y, weights, data.n_classes, dtype, tally)
         activity = activity[thin]
     variables = choose_variables(data, alpha, activity, fit_intercept)
     T = variables.factor

@@ -96,7 +96,8 @@ class Span:
         if direction is not None:
             parts.append((direction, forward(self.data, direction)))
         problem = _Problem(self, loss, parts)
-        z, decrease = problem.minimise(self.b)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too far is refused
+            z, decrease = problem.minimise(self.b)
         dtype = self.W.dtype
         moved = z[: len(parts)].copy()
         moved[0] -= 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sklinear._checks import LEAST_WEIGHT
 from sklinear._data import Data
 from sklinear._losses import Loss
 from sklinear._solvers._sgd import (
@@ -14,6 +15,7 @@ from sklinear._solvers._sgd import (
     assess,
     effective,
     first_rate,
+    in_range_of_float32,
     measure,
     run_epoch,
     smoothed,
@@ -22,29 +24,60 @@ from sklinear._solvers._solution import Options
 from sklinear._solvers._span import Span, forward
 
 
-@dataclass
+@dataclass(frozen=True)
+class Moments:
+    """Of dense rows: their weight, mean, and weighted squares of distances from it."""
+
+    n_rows: int = 0
+    total: float = 0.0
+    mean: np.ndarray | float = 0.0  # (d,)
+    spread: np.ndarray | float = 0.0  # (d,)
+
+    def merged(self, data: Data, shrink: float) -> Moments:
+        """With more rows (Chan, Golub and LeVeque 1983), these ``shrink`` as heavy."""
+        before, more = shrink * self.total, float(data.weights.sum())
+        mean = sum(block.weights @ block.X for block in data) / more
+        spread = sum(b.weights @ np.square(b.X - mean) for b in data)
+        away, share = mean - self.mean, more / (before + more)
+        return Moments(
+            self.n_rows + int(np.count_nonzero(data.weights)),
+            before + more,
+            self.mean + share * away,
+            shrink * self.spread + spread + before * share * np.square(away),
+        )
+
+
+@dataclass(frozen=True)
 class Stream:
     """What has to be remembered of the rows that went by."""
 
     n_rows: int = 0
     n_steps: int = 0
+    unit: float = 0.0  # the largest weight, by which weights are divided
     total: float = 0.0  # weight of the rows
-    mean: np.ndarray | float = 0.0  # (d,), dense rows only
-    spread: np.ndarray | float = 0.0  # (d,), weighted squares of the distances from it
+    moments: Moments = Moments()
 
-    def see(self, data: Data, n_steps: int) -> None:
-        """Merge the moments of more rows (Chan, Golub and LeVeque 1983)."""
-        total = float(data.weights.sum())
-        share = total / (self.total + total)
-        if not data.sparse:
-            mean = sum(block.weights @ block.X for block in data) / total
-            spread = sum(b.weights @ np.square(b.X - mean) for b in data)
-            away = mean - self.mean
-            self.spread = self.spread + spread + self.total * share * np.square(away)
-            self.mean = self.mean + share * away
-        self.total += total
-        self.n_rows += int(np.count_nonzero(data.weights))
-        self.n_steps += n_steps
+    def after(self, data: Data, n_steps: int) -> tuple[Stream, Data]:
+        """With more rows in so many steps, and these with weights in its unit."""
+        counted = data.weights > 0
+        unit = max(self.unit, float(data.weights.max()))
+        weights, shrink = data.weights / unit, self.unit / unit
+        np.maximum(weights, LEAST_WEIGHT, out=weights, where=counted)
+        data = _weighing(data, weights)
+        moments = self.moments
+        stream = Stream(
+            self.n_rows + int(np.count_nonzero(counted)),
+            self.n_steps + n_steps,
+            unit,
+            shrink * self.total + float(data.weights.sum()),
+            moments if data.sparse else moments.merged(data, shrink),
+        )
+        return stream, data
+
+
+def _weighing(data: Data, weights: np.ndarray) -> Data:
+    """The same rows with other weights."""
+    return Data(data.X, data.y, weights, data.n_classes, data.dtype, data.tally)
 
 
 def partial_sgd(
@@ -55,30 +88,35 @@ def partial_sgd(
     start: tuple[np.ndarray, np.ndarray],
     options: Options,
     stream: Stream,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, Stream]:
     """One pass over more rows, in their order; the rate falls as 1 / sqrt(steps).
 
     ``data.weights`` are the rows' own; they count in units of the mean weight so far.
     O(n d k) time, or O(nnz k + d k) on sparse rows.
     """
+    data = in_range_of_float32(data)
     W, b = (part.astype(data.dtype) for part in start)
     order = np.flatnonzero(data.weights)
     n_steps = -(-len(order) // options.batch_size)
     steps = stream.n_steps + np.arange(n_steps)
-    stream.see(data, n_steps)
+    stream, data = stream.after(data, n_steps)
     loss = smoothed(loss, 0.1)
     shares = data.weights * (stream.n_rows / stream.total / len(order))
-    data = Data(data.X, data.y, shares, data.n_classes)
+    data = _weighing(data, shares)
     span = Span(data, alpha, fit_intercept, W, b, forward(data, W))
     _, activity = assess(span, loss)
+    # rows that weigh less than those before are to make shorter steps than they did
+    typical = _weighing(data, shares / min(1.0, float(shares.sum())))
     if data.sparse:
-        metric = measure(data, alpha, activity, fit_intercept)
+        metric = measure(typical, alpha, activity, fit_intercept)
     else:
-        metric = _stream_metric(data, alpha, activity, fit_intercept, stream)
+        metric = _stream_metric(typical, alpha, activity, fit_intercept, stream)
     rates = first_rate(metric, options, options.batch_size) / np.sqrt(
         1 + steps / FEWEST_STEPS
     )
-    return run_epoch(data, loss, alpha, W, b, order, options.batch_size, metric, rates)
+    size = options.batch_size
+    W, b = run_epoch(data, loss, alpha, W, b, order, size, metric, rates)
+    return W, b, stream
 
 
 def _stream_metric(
@@ -88,15 +126,16 @@ def _stream_metric(
     fit_intercept: bool,
     stream: Stream,
 ) -> Metric:
-    """The diagonal one, from the moments of all rows so far."""
+    """The diagonal one, from the moments of all dense rows so far."""
     typical = float(activity @ data.weights)
     intercept = 1 / typical if fit_intercept else 0.0
-    mean = np.asarray(stream.mean)
+    moments = stream.moments
+    mean = np.asarray(moments.mean)
     squares = np.square(mean)
-    variance = np.asarray(stream.spread) / stream.total
+    variance = np.asarray(moments.spread) / moments.total
     # without an intercept it is the square that counts; and few rows say little about
     # a variance, so that the mean's own square stands in for it at first
-    variance = variance + squares / (stream.n_rows if fit_intercept else 1)
+    variance = variance + squares / (moments.n_rows if fit_intercept else 1)
     matrix = 1 / np.maximum(typical * variance + 2 * alpha, np.finfo(float).tiny)
     centre = mean if fit_intercept else 0.0
     squares = [np.square(block.X - centre) @ matrix for block in data]
