@@ -246,7 +246,8 @@ def test_what_descent_cannot_finish_is_a_warning_with_a_valid_bound(kernels, los
     assert found * (1 - model.dual_gap_) <= least
 
 
-def test_an_interrupt_ends_a_fit(kernels, monkeypatch):
+@pytest.mark.parametrize("in_compiled_code", [False, True])
+def test_an_interrupt_ends_a_fit(kernels, monkeypatch, in_compiled_code):
     from sklinear._solvers import _dual
 
     epochs = []
@@ -254,6 +255,10 @@ def test_an_interrupt_ends_a_fit(kernels, monkeypatch):
     def interrupted(self, rng, whole):
         epochs.append(None)
         if len(epochs) == 2:
+            if in_compiled_code:  # what the interpreter makes of it as that returns
+                raise SystemError(
+                    "result with an exception set"
+                ) from KeyboardInterrupt()
             raise KeyboardInterrupt
         return 1.0  # far from enough
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +31,18 @@ SLOWING = 0.5  # of the pace at which a gap falls, what it will be later
 RETRY = 0.5  # of a gap at which a proof has failed
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """An interrupt as compiled code returns is one still, and no SystemError."""
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
+
+
+@interruptible()
 def dual(
     data: Data,
     loss: Loss,
