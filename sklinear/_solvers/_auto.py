@@ -8,6 +8,7 @@ import numpy as np
 
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge, Loss
+from sklinear._solvers._costs import LARGEST
 
 WIDE = 256  # features of sparse data beyond which Newton's blocks do not fit
 SAMPLE = 1000  # rows that the mean square is estimated from
@@ -15,6 +16,14 @@ SAMPLE = 1000  # rows that the mean square is estimated from
 EASY_HINGE, EASY_SQUARE = 2.0, 0.2
 HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual
 EASY_HUGE = 0.5  # there, of the hinge
+FEW_ROWS = (
+    8  # a feature: the dual does well on them, and leaves to Newton, whose params
+)
+# are not many, what it does not
+SMALL_FEW, FAR = (
+    4 * 10**6,
+    1e7,
+)  # limits of size, times classes, and of that ratio, for it
 HARD = 300.0  # and of features that were not scaled they need too many
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
@@ -36,11 +45,11 @@ ROUGH, FINE = 3e-6, 1e-9
 def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
     """The name of the solver that should be the fastest.
 
-    The dual wherever sparse data are wide and not far from scaled, or a strong penalty
-    or few rows that are nearly orthogonal make it easy, down to a tol that it is slow
-    to reach; Newton where the data are large, and for such rows too; else L-BFGS and
-    Newton. Without numba there is no dual, and only L-BFGS gets on with few passes over
-    rows that do not fit into memory.
+    The dual wherever sparse data are wide and not far from scaled, rows a feature are
+    few, or a strong penalty or rows that are nearly orthogonal make it easy, down to a
+    tol that it is slow to reach; Newton where the data are large, and for such rows
+    too; else L-BFGS and Newton. Without numba there is no dual, and only L-BFGS gets on
+    with few passes over rows that do not fit into memory.
     """
     if data.streamed and data.excerpt is None:
         return "lbfgs"
@@ -54,16 +63,23 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
     if wide:
         small = SMALL_WIDE
     if compiled and alpha > 0 and not data.streamed and size > small:
-        if wide:
-            if _mean_square(data) <= HARD * alpha * n:
-                return "dual"
-            return "newton" if hinge else "lbfgs"
+        if wide and _mean_square(data) <= HARD * alpha * n:
+            return "dual"
         easy = EASY_HINGE if hinge else EASY_SQUARE
         if size > HUGE:
             easy = EASY_HUGE if hinge else 0.0
         reachable = not (softmax or taller) and tol >= ROUGH
         if reachable and _mean_square(data) <= easy * alpha * n:
             return "dual"
+    few = n < max(FEW_ROWS, data.n_classes / 2) * d
+    few &= min(n, d) * data.n_classes <= LARGEST
+    filled = max(size, n * min(n, d) * data.n_classes // 4)  # Newton fills sparse rows
+    few &= filled * data.n_classes > SMALL_FEW and size <= HUGE and tol >= ROUGH
+    few &= compiled and alpha > 0 and not (softmax or data.streamed)
+    if few and _mean_square(data) <= FAR * alpha * n:
+        return "dual"
+    if wide and compiled and size > small and hinge and alpha > 0:
+        return "newton"
     dense = not (data.streamed or data.sparse or softmax)
     met = dense and alpha > 0 and size > SMALL and can_all_be_met(data)
     if met and _spread(data) >= APART:

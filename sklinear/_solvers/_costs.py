@@ -9,6 +9,7 @@ DENSE = 1.2e9  # operations of a dense Newton step, beyond which CG is quicker
 WIDEST_DENSE = 300  # params of a dense step of the softmax, to which all rows add
 WIDEST_SAMPLED = 700  # the same where a sample of them will do
 NARROW = 0.1  # width of a hinge, in units of delta, to which few rows add
+LARGEST = 60_000  # params that Newton may have, of what the dual leaves
 CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ from sklinear._data import Data
 from sklinear._losses import Loss
 from sklinear._objective import Objective
 from sklinear._solvers._auto import can_all_be_met, is_wide
-from sklinear._solvers._costs import is_cheap, is_dense
+from sklinear._solvers._costs import LARGEST, is_cheap, is_dense
 from sklinear._solvers._dual_ascent import Ascent
 from sklinear._solvers._frame import certify, concluded, offer_priors, rescaled
 from sklinear._solvers._lbfgs import finish
@@ -27,6 +28,7 @@ WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
 PATIENCE = 30  # epochs of such work before all is looked at again
 SHRUNK = 0.05  # the gap that is left to it then, in units of what it began with
 LOST = 100  # epochs after which it should be better than its start, or Newton is
+STUCK = 0.95  # the gap that is left then of what leads nowhere
 SLOWING = 0.5  # of the pace at which a gap falls, what it will be later
 RETRY = 0.5  # of a gap at which a proof has failed
 
@@ -61,8 +63,8 @@ def dual(
     and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). What is
     so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; so
     does, for there is no dual, alpha = 0; and, after many epochs, what dense Newton
-    steps are for at all, dense rows that the epochs left will not do for, unless few,
-    and features so far from scaled that epochs lead nowhere.
+    steps are for at all, what epochs lead nowhere with, and what those left will not do
+    for: these where params are not too many for Newton.
     O(n d k) time an epoch, O((n + d) k) memory.
     """
     kernels = import_kernels()
@@ -124,8 +126,9 @@ def descend(
     dense rows.
     """
     cheap, data = is_cheap(objective), objective.data
-    # Newton's method gets on where this does not, but on wide sparse or few rows
-    newton = not (is_wide(data) or can_all_be_met(data))
+    # Newton's method gets on where this does not, of many params unless rows are few
+    few = math.prod(objective.shape) <= LARGEST
+    newton = few or not (is_wide(data) or can_all_be_met(data))
     wanted = monitor.report.listens or cheap
     near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
     balanced, intercept = np.inf, ascent.intercept()
@@ -166,7 +169,8 @@ def descend(
             monitor.offer(monitor.guessed, monitor.guess)
         if monitor.done or monitor.spent:
             return False
-        if epoch >= LOST and (ascent.primal > at_start or is_dense(objective)):
+        lost = (few and whole and gap > STUCK) or ascent.primal > at_start
+        if epoch >= LOST and (lost or is_dense(objective)):
             return True
         if whole and epoch >= 2 * known:
             pace = SLOWING * (epochs - epoch) / (epoch - known)
