@@ -16,22 +16,18 @@ SAMPLE = 1000  # rows that the mean square is estimated from
 EASY_HINGE, EASY_SQUARE = 2.0, 0.2
 HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual
 EASY_HUGE = 0.5  # there, of the hinge
-FEW_ROWS = (
-    8  # a feature: the dual does well on them, and leaves to Newton, whose params
-)
-# are not many, what it does not
-SMALL_FEW, FAR = (
-    4 * 10**6,
-    1e7,
-)  # limits of size, times classes, and of that ratio, for it
 HARD = 300.0  # and of features that were not scaled they need too many
+# Rows a feature (of the hinges half of the classes, if more) up to which the dual does
+# well, or soon leaves them to Newton; size, times classes, and ratio for which it pays.
+FEW_ROWS, FAR = 8, 1e7
+SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 10**8
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
 LARGE, TALL = 10**7, 12  # the same and rows a feature, from which Newton pays
 LARGE_SOFTMAX = 5 * 10**6  # the same for the softmax
 TALLER = 2000  # rows a feature: for the hinge, however small
-FAIRLY_TALL = 5  # the same of the hinge, and of a softmax of many params, all dense
-MANY = 1000  # params of such a softmax, however small
+FAIRLY_TALL = 5  # the same of the hinge of dense rows
+MANY = 1000  # params of the softmax of dense rows, from which Newton pays, however few
 # Rows a feature, and more the more classes, up to which hinges can all be met, and the
 # spread of dense rows from which on each row's multipliers hardly depend on others'.
 MET, MET_A_CLASS, APART = 0.65, 0.04, 0.5
@@ -71,11 +67,12 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
         reachable = not (softmax or taller) and tol >= ROUGH
         if reachable and _mean_square(data) <= easy * alpha * n:
             return "dual"
-    few = n < max(FEW_ROWS, data.n_classes / 2) * d
+    few = n < d * (FEW_ROWS if softmax else max(FEW_ROWS, data.n_classes / 2))
     few &= min(n, d) * data.n_classes <= LARGEST
     filled = max(size, n * min(n, d) * data.n_classes // 4)  # Newton fills sparse rows
-    few &= filled * data.n_classes > SMALL_FEW and size <= HUGE and tol >= ROUGH
-    few &= compiled and alpha > 0 and not (softmax or data.streamed)
+    few &= filled * data.n_classes > (SMALL_FEW_SOFTMAX if softmax else SMALL_FEW)
+    few &= size <= HUGE and tol >= ROUGH
+    few &= compiled and alpha > 0 and not data.streamed
     if few and _mean_square(data) <= FAR * alpha * n:
         return "dual"
     if wide and compiled and size > small and hinge and alpha > 0:
@@ -90,8 +87,7 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
         return "dual" if compiled and reached and many else "newton"
     tall = FAIRLY_TALL if hinge and not data.sparse else TALL
     newton = taller or (size > (LARGE_SOFTMAX if softmax else LARGE) and n > tall * d)
-    if softmax and not data.sparse:
-        newton |= d * data.n_classes > MANY and n > FAIRLY_TALL * d
+    newton |= softmax and not data.sparse and d * data.n_classes > MANY
     return "newton" if newton and not wide else "lbfgs"
 
 
