@@ -58,24 +58,25 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
     small = SMALL if hinge else SMALL_SQUARE
     if wide:
         small = SMALL_WIDE
-    if compiled and alpha > 0 and not data.streamed and size > small:
-        if wide and _mean_square(data) <= HARD * alpha * n:
-            return "dual"
-        easy = EASY_HINGE if hinge else EASY_SQUARE
-        if size > HUGE:
-            easy = EASY_HUGE if hinge else 0.0
-        reachable = not (softmax or taller) and tol >= ROUGH
-        if reachable and _mean_square(data) <= easy * alpha * n:
-            return "dual"
+    usable = compiled and alpha > 0 and not data.streamed  # the dual is
+    pays = usable and size > small
     few = n < d * (FEW_ROWS if softmax else max(FEW_ROWS, data.n_classes / 2))
     few &= min(n, d) * data.n_classes <= LARGEST
     filled = max(size, n * min(n, d) * data.n_classes // 4)  # Newton fills sparse rows
     few &= filled * data.n_classes > (SMALL_FEW_SOFTMAX if softmax else SMALL_FEW)
-    few &= size <= HUGE and tol >= ROUGH
-    few &= compiled and alpha > 0 and not data.streamed
-    if few and _mean_square(data) <= FAR * alpha * n:
+    few &= usable and size <= HUGE and tol >= ROUGH
+    needed = _mean_square(data) / (alpha * n) if pays or few else np.inf
+    if pays and wide and needed <= HARD:
         return "dual"
-    if wide and compiled and size > small and hinge and alpha > 0:
+    easy = EASY_HINGE if hinge else EASY_SQUARE
+    if size > HUGE:
+        easy = EASY_HUGE if hinge else 0.0
+    reachable = not (softmax or taller) and tol >= ROUGH
+    if pays and reachable and needed <= easy:
+        return "dual"
+    if few and needed <= FAR:
+        return "dual"
+    if pays and wide and hinge:
         return "newton"
     dense = not (data.streamed or data.sparse or softmax)
     met = dense and alpha > 0 and size > SMALL and can_all_be_met(data)
