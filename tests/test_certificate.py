@@ -236,6 +236,16 @@ def test_any_small_problem_is_solved_well_before_max_iter(
     assert model.n_iter_ < 500
 
 
+@pytest.mark.parametrize(
+    ("loss", "seed"), [("hinge", 5099), ("hinge", 5121), ("squared_hinge", 5130)]
+)
+def test_a_fit_that_rounding_stops_ends_long_before_max_iter(loss, seed):
+    problem, alpha = any_problem(seed)
+    model = classifier(loss, solver="newton", alpha=alpha, tol=1e-12).fit(*problem)
+    assert model.dual_gap_ <= 1e-12
+    assert model.n_iter_ < 300
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_float32_data_are_certified_too(loss, solver, case, fit_intercept):
     X, y, weights = CASES[case].problem

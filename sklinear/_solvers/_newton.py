@@ -51,6 +51,7 @@ LARGEST_ACTIVE = 4096  # params up to which active margins may be written out
 SKINNY = 1.5  # times as long an operation takes in a product with few columns
 LAST_RESORT = 3e10  # operations of a dense step where conjugate gradients got nowhere
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
+IDLE = 100  # Newton steps without any gain, after which rounding hides every one
 EARLY = 6  # of these, where nothing is known yet and they have led nowhere
 ROUGHLY = 0.5  # gap at the larger alpha
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
@@ -263,7 +264,7 @@ def _descend(
         idle = idle + 1 if off >= closest / 2 and not lower else 0
         closest, lowest = min(off, closest), min(state.at.value, lowest)
         floor = objective.data.dtype.itemsize < 8 and monitor.gap < 1e-3
-        known = monitor.done or floor or not bounded
+        known = monitor.done or floor or not bounded or idle > IDLE
         if known and (idle > 3 or (idle and monitor.gap <= ROUNDING)):
             return True, objective, state.params  # rounding has the last word
         inner = INNER if state.dual > 0 else INNER_BLIND
