@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from conftest import PROBLEMS, Problem, classifier, full_params, objective
+from conftest import LOSSES, PROBLEMS, Problem, classifier, full_params, objective
 from distributed import Client, LocalCluster, get_client
 from joblib import parallel_config
 from sklearn.base import clone
@@ -554,6 +554,9 @@ def wait_until(condition):
         time.sleep(0.02)
 
 
+# of the test's own scope: the shared fixture's would part it from its neighbours, each
+# time with another cluster to start
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_cluster_fits_as_one_process_does(loss, on_cluster):
     problem = PROBLEMS["weighted"]
     model = classifier(loss, alpha=1e-1).fit(*lazy(problem, (20, -1)))

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
+from scipy.linalg.lapack import dpotrf, dpotrs
 
 from sklinear._data import Block, Data
 from sklinear._losses import HessianProduct
@@ -221,20 +221,20 @@ def factored(objective: Objective, H: np.ndarray, ridge: float) -> Precondition:
     jitter = 1e-13 * diagonal.mean() or 1.0  # nothing bends without a penalty
     while True:
         diagonal += jitter
-        try:  # its transpose lies in memory as LAPACK wants it
-            factor = scipy.linalg.cho_factor(square.T, lower=True, check_finite=False)
+        # its transpose lies in memory as LAPACK wants it
+        factor, failed = dpotrf(square.T, lower=True, clean=False)
+        if not failed:
             break
-        except np.linalg.LinAlgError:
-            jitter *= 100
-            if not np.isfinite(jitter):
-                return np.zeros_like  # no step
+        jitter *= 100
+        if not np.isfinite(jitter):
+            return np.zeros_like  # no step
 
     def apply(r: np.ndarray) -> np.ndarray:
-        target = r[:, :-1] - r.mean(axis=1)[:, None]
+        target = r[:, :-1] - r.sum(axis=1)[:, None] / k
         z = np.zeros((d1, k))
-        solved = scipy.linalg.cho_solve(factor, target.T.ravel(), check_finite=False)
+        solved = dpotrs(factor, target.T.ravel(), lower=True)[0]
         z[:, :-1] = solved.reshape(k - 1, d1).T
-        return z - z.mean(axis=1)[:, None]
+        return z - z.sum(axis=1)[:, None] / k
 
     return apply
 
