@@ -114,11 +114,7 @@ if "dual" in DETERMINISTIC_SOLVERS:
         LinearSVMClassifier(loss="hinge", solver="dual"),
         SoftmaxClassifier(solver="dual"),
     ]
-STOCHASTIC = [
-    LinearSVMClassifier(solver="sgd"),
-    LinearSVMClassifier(loss="hinge", solver="sgd"),
-    SoftmaxClassifier(solver="sgd"),
-]
+STOCHASTIC = [LinearSVMClassifier(solver="sgd"), SoftmaxClassifier(solver="sgd")]
 # Two folds and two alphas to be quick; the checks that see few rows or weigh classes,
 # by which a choice among many cells may differ, run at the defaults too.
 SEARCHES = [

@@ -106,8 +106,10 @@ def assert_same(model, problem, W, b):
     assert np.linalg.norm(W - found[0]) <= 2 * np.sqrt(slack / model.alpha)
 
 
-@pytest.mark.parametrize("alpha", [1e-4, 1e-2, 1.0])
-@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(
+    ("alpha", "fit_intercept"),
+    [(1e-4, True), (1e-2, True), (1.0, True), (1e-2, False)],
+)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_optimum_is_the_oracles(loss, solver, name, fit_intercept, alpha):
     problem = PROBLEMS[name]
