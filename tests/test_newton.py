@@ -150,21 +150,20 @@ def test_chances_add_up_to_the_rows_wanted():
         (CrossEntropy(), (9_000, 400), True, 1e-9, "lbfgs"),
     ],
 )
-@pytest.mark.parametrize("compiled", [True, False])
-def test_auto_picks(loss, shape, sparse, alpha, expected, compiled, monkeypatch):
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: object() if compiled else None
-    )
-    wide = shape[1] == 400 and sparse
-    if not compiled and (expected == "dual" or wide):
-        expected = "lbfgs" if wide else "newton"
+def test_auto_picks(loss, shape, sparse, alpha, expected, monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=shape).astype(np.float32)
     X = scipy.sparse.csr_matrix(X * (X > 1)) if sparse else X
     data = Data(X, rng.integers(3, size=shape[0]), np.full(shape[0], 1 / shape[0]), 3)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert choose(data, loss, alpha, 1e-4) == expected
     if expected == "dual" and not sparse:  # where it ends slowly
         assert choose(data, loss, alpha, 1e-8) == "newton"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    wide = shape[1] == 400 and sparse
+    if expected == "dual" or wide:
+        expected = "lbfgs" if wide else "newton"
+    assert choose(data, loss, alpha, 1e-4) == expected
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])

@@ -46,7 +46,7 @@ from sklinear import (
 from sklinear._folds import shares
 
 IRIS = PROBLEMS["iris"]
-SEARCHES = {"svm": LinearSVMClassifierCV, "softmax": SoftmaxClassifierCV}
+SEARCHES = {"softmax": SoftmaxClassifierCV, "svm": LinearSVMClassifierCV}
 GRIDS = {
     "svm": {
         "alpha": [1e-2, 1e-1],

@@ -385,7 +385,7 @@ def test_a_copy_of_a_model_learns_alone(model, shuffled):
 
 
 @pytest.mark.parametrize("rows", [np.asarray, scipy.sparse.csr_matrix])
-@pytest.mark.parametrize("unit", [1e-30, 1e-8, 1e10, 1e30])
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
 def test_float32_rows_may_be_of_any_size(model, unit, rows):
     X, y = RAW["iris"]
     order = np.random.default_rng(0).permutation(150)
