@@ -95,6 +95,19 @@ def test_easy_data_end_early_and_in_silence(model):
     assert objective(model, X, y) < optimum(model, X, y) * 1.05  # the promise is 1.01
 
 
+@pytest.mark.parametrize("case", ["strong", "nothing to learn"])
+def test_steps_that_are_too_long_do_not_end_a_fit(model, case):
+    rng = np.random.default_rng(0)
+    if case == "strong":
+        X, alpha = rng.normal(size=(1000, 10)), 100.0
+        y = np.minimum(rng.geometric(0.75, size=1000) - 1, 3)
+    else:
+        X, y, alpha = np.zeros((20, 1)), np.repeat([0, 1, 2], [15, 4, 1]), 1e-3
+    warned = fit_anyhow(model.set_params(alpha=alpha), X, y)
+    # of the best it stopped at 1.04 and 1.3
+    assert warned or objective(model, X, y) < optimum(model, X, y) * 1.02
+
+
 def test_the_objective_falls_and_the_best_epoch_is_kept(model):
     X = DIGITS / 16
     fit_anyhow(model.set_params(max_iter=10), X, LABELS)

@@ -33,6 +33,7 @@ LARGEST_OF_FLOAT32 = 1e-6, 1e6  # value of rows whose squares it holds well
 SAMPLE = 4096  # rows that the curvature is estimated from, at least
 SEARCHES = 3, 12  # of a span at an epoch's end, at least and at most
 CHEAP_SEARCHES = 1.5e7  # products with X that all of them may cost beyond the least
+OVERSHOT = 1.01  # the best objective, from which on an epoch's steps were too long
 PATIENCE = 5  # epochs without progress, each at half the rate, before the end
 
 
@@ -80,7 +81,8 @@ def sgd(
     """Epochs of shuffled mini-batches until they no longer pay.
 
     The rate falls linearly to 0 at ``max_iter`` epochs, and to a half after an epoch
-    that does not improve the objective by ``tol``; the best epoch's end is kept. With
+    that does not improve the objective by ``tol``; the best epoch's end is kept, and
+    gone back to from one whose steps were far too long. With
     a rate of the user's own an epoch's end is what the batches made it.
     O(n d (k + d)) time an epoch, or O(nnz k) on sparse rows, O((n + d) k + d^2) memory.
     """
@@ -115,8 +117,13 @@ def sgd(
         history.append(value)
         at = partial(as_they_are, span.W, span.b)
         options.report(Progress(len(history), value, np.nan, at, "epoch"))
-        stalled = 0 if value < best[0] * (1 - options.tol) else stalled + 1
-        halvings += stalled > 0
+        if value > OVERSHOT * best[0] and options.learning_rate == "auto":
+            halvings += 1
+            span.go(*best[1:])
+            _, activity = assess(span, smooth)
+        else:
+            stalled = 0 if value < best[0] * (1 - options.tol) else stalled + 1
+            halvings += stalled > 0
         if value < best[0]:
             best = value, span.W, span.b
         if stalled == PATIENCE or options.report.stopped:
