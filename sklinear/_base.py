@@ -184,7 +184,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             history = [scale_of_objective * value for value in solution.history]
             self.__dict__.update(fitted(solution.coef, solution.intercept))
             self.n_iter_, self.loss_curve_ = len(history), history
-            self.solver_, self._stream = solver, Stream()
+            self.solver_, self._stream = solution.solver or solver, Stream()
 
             def proof() -> Certificate:
                 """Of the attributes, which are rounded to dtype."""
@@ -221,7 +221,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             self.dual_gap_ = solution.gap if exact else self._certificate.gap
             solution = replace(solution, converged=self.dual_gap_ <= self.tol)
         data.close()
-        listener.close()
+        listener.close(history[-1], getattr(self, "dual_gap_", np.nan))
         return solution, listener.stopped
 
     def partial_fit(
@@ -398,6 +398,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             self.learning_rate,
             check_random_state(self.random_state),
             report,
+            on_trial=self.solver == "auto",
         )
 
     def _warn(self, solution: Solution) -> None:

@@ -31,6 +31,7 @@ class Listener(Reporter):
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any):
         self.start = time.perf_counter()
         self.verbose, self.context = bool(estimator.verbose), None
+        self.last: Progress | None = None  # not printed yet: its end may tell more
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.task = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         if hasattr(estimator, "_init_callback_context"):
@@ -52,8 +53,9 @@ class Listener(Reporter):
 
     def __call__(self, progress: Progress) -> None:
         """One iteration is over."""
-        if self.verbose:
-            self._print(progress)
+        if self.last is not None:
+            self._print(self.last, self.scale * self.last.value, self.last.gap)
+        self.last = progress if self.verbose else None
         if self.calls and self.context is not None:
             task = self.context.subcontext(task_name=progress.unit)
             task.call_on_fit_task_begin(**self.task)
@@ -67,18 +69,19 @@ class Listener(Reporter):
         fitted = self.fitted(*progress.params())
         return {**fitted, **proven, "n_iter_": progress.iteration}
 
-    def _print(self, progress: Progress) -> None:
+    def _print(self, progress: Progress, value: float, gap: float) -> None:
         """Objective, gap, passes over X and seconds since the fit began."""
-        gap = "" if math.isnan(progress.gap) else f"gap {progress.gap:.1e}, "
+        proven = "" if math.isnan(gap) else f"gap {gap:.1e}, "
         print(
-            f"{progress.unit} {progress.iteration}: objective "
-            f"{self.scale * progress.value:.6e}, {gap}"
+            f"{progress.unit} {progress.iteration}: objective {value:.6e}, {proven}"
             f"{self.data.passes:.1f} passes over X, "
             f"{time.perf_counter() - self.start:.2f} s"
         )
 
-    def close(self) -> None:
-        """The fit is over."""
+    def close(self, value: float, gap: float) -> None:
+        """The fit is over, with this objective and gap."""
+        if self.last is not None:
+            self._print(self.last, value, gap)
         if self.context is not None:
             self.context.call_on_fit_task_end(**self.task, reconstruction_attributes={})
 

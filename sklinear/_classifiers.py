@@ -51,12 +51,13 @@ class LinearSVMClassifier(LinearClassifier):
           bound; for large data.
         - "dual": dual coordinate descent, with the same bound; for sparse data with
           many features and for few rows a feature. What its epochs lead nowhere with is
-          left to "lbfgs". Needs ``pip install "sklinear[fast]"``.
+          left to Newton's method. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "dual" for sparse data with many features, for few rows a feature and,
           for the hinges, under a strong penalty, if numba is installed and the data are
-          not small; else "newton" for large data and "lbfgs" for small. ``solver_``
-          tells.
+          not small; else "newton" for large data and "lbfgs" for small. The hinges of
+          not many rows a feature are tried with "dual" and soon left to "newton" if
+          classes are not apart enough. ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then
         proven to be within ``tol`` of the optimum. At the default, labels of test rows
@@ -206,12 +207,13 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
           bound; for large data.
         - "dual": dual coordinate descent, with the same bound; for sparse data with
           many features and for few rows a feature. What its epochs lead nowhere with is
-          left to "lbfgs". Needs ``pip install "sklinear[fast]"``.
+          left to Newton's method. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "dual" for sparse data with many features, for few rows a feature and,
           for the hinges, under a strong penalty, if numba is installed and the data are
-          not small; else "newton" for large data and "lbfgs" for small. ``solver_``
-          tells.
+          not small; else "newton" for large data and "lbfgs" for small. The hinges of
+          not many rows a feature are tried with "dual" and soon left to "newton" if
+          classes are not apart enough. ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then
         proven to be within ``tol`` of the optimum. At the default, labels of test rows

@@ -252,6 +252,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             plain.learning_rate,
             rng,
             Reporter(),
+            on_trial=self.solver == "auto",
         )
 
     def _forget(self) -> None:

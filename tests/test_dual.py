@@ -473,6 +473,23 @@ def test_what_epochs_will_not_reach_is_left_to_newton():
     assert 100 < model.n_iter_ < 900
 
 
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize(
+    ("apart", "alpha", "end"), [(2.0, 1e-3, "dual"), (0.0, 1e-4, "newton")]
+)
+def test_auto_soon_sees_whether_the_dual_is_quick(loss, apart, alpha, end):
+    pytest.importorskip("numba")
+    rng, y = np.random.default_rng(0), np.arange(3300) % 10
+    X = rng.normal(size=(3300, 400)) + apart * rng.normal(size=(10, 400))[y]
+    X = (X / np.sqrt(np.arange(1, 401))).astype(np.float32)
+    model = classifier(loss, alpha=alpha, random_state=0).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+    assert model.solver_ == end  # epochs alone: up to 380
+    if end == "newton":
+        alone = classifier(loss, alpha=alpha, solver="newton").fit(X, y)
+        assert model.n_iter_ < alone.n_iter_ + 30
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_few_rows_that_epochs_lead_nowhere_with_are_left_to_newton(sparse):
     pytest.importorskip("numba")

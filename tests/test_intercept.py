@@ -121,3 +121,10 @@ def test_rows_of_which_nothing_is_kept_have_it_too(name, weighted, elsewhere):
     scores = [model.decision_function(X) for model in models]
     np.testing.assert_allclose(*scores, rtol=0, atol=STREAMED)
     np.testing.assert_array_equal(there.predict(X), here.predict(X))
+
+
+def test_rows_without_information_warn_of_nothing(solver):
+    # bounds of the intercept that are not there have no mean; a warning is an error
+    y = np.repeat([0, 1, 2], [15, 4, 1])
+    model = classifier("hinge", solver=solver).fit(np.full((20, 2), 3.0), y)
+    assert model.dual_gap_ <= 1e-4

@@ -33,6 +33,9 @@ MANY = 1000  # params of the softmax of dense rows, from which Newton pays, howe
 MET, MET_A_CLASS, APART = 0.65, 0.04, 0.5
 FEW = 500  # rows that their spread is estimated from
 FAR_HINGE, FAR_SQUARE = 5e7, 1e12  # of the same ratio as above, for these
+# Rows a feature to which hinges of dense rows are tried with the dual, features a class
+# from which, and that ratio.
+TRIED, TRIED_A_CLASS, FAR_TRIED = 16, 8, 1e3
 # Gaps below which the ascent of dense rows is the slower one: under a strong penalty,
 # where many margins are at their kink, and of rows that are nearly orthogonal.
 ROUGH, FINE = 3e-6, 1e-9
@@ -76,6 +79,8 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
         return "dual"
     if few and needed <= FAR:
         return "dual"
+    if pays and is_tried(data, loss) and needed <= FAR_TRIED and tol >= ROUGH:
+        return "dual"
     if pays and wide and hinge:
         return "newton"
     dense = not (data.streamed or data.sparse or softmax)
@@ -95,6 +100,15 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
 def is_wide(data: Data) -> bool:
     """Whether rows are sparse, of so many features that Newton's blocks do not fit."""
     return bool(data.sparse and data.X.shape[1] > WIDE)
+
+
+def is_tried(data: Data, loss: Loss) -> bool:
+    """Whether hinges of dense rows are such that the dual is soon seen to be quick, or
+    left for Newton's method: quick if classes are apart."""
+    n, d = data.X.shape
+    apt = not (isinstance(loss, CrossEntropy) or data.sparse or data.streamed)
+    apt &= FEW_ROWS * d <= n <= TRIED * d and d >= TRIED_A_CLASS * data.n_classes
+    return apt and LARGE < n * d * data.n_classes <= HUGE
 
 
 def can_all_be_met(data: Data) -> bool:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from sklinear._data import Data
-from sklinear._losses import Loss
+from sklinear._losses import Hinge, Loss
 from sklinear._objective import Objective
-from sklinear._solvers._auto import can_all_be_met, is_wide
+from sklinear._solvers import _lbfgs, _newton
+from sklinear._solvers._auto import can_all_be_met, is_tried, is_wide
 from sklinear._solvers._costs import LARGEST, is_cheap, is_dense
 from sklinear._solvers._dual_ascent import Ascent
 from sklinear._solvers._frame import certify, concluded, offer_priors, rescaled
-from sklinear._solvers._lbfgs import finish
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import Variables, choose_variables
 
@@ -27,6 +27,9 @@ FIRST_SEEN = 8  # epoch after which the objective is seen though nobody listens
 WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
 PATIENCE = 30  # epochs of such work before all is looked at again
 SHRUNK = 0.05  # the gap that is left to it then, in units of what it began with
+# Where Newton is apt too: the largest gap at which auto stays, from an epoch on.
+TRIAL_SQUARE = {6: 0.85, 11: 0.35, 16: 0.08}
+TRIAL_HINGE = {11: 0.9, 16: 0.6, 27: 0.3}  # which takes Newton longer
 LOST = 100  # epochs after which it should be better than its start, or Newton is
 STUCK = 0.95  # the gap that is left then of what leads nowhere
 SLOWING = 0.5  # of the pace at which a gap falls, what it will be later
@@ -85,17 +88,28 @@ def dual(
     if polish or start[0].any():
         for point in (objective.join(*start), np.zeros(objective.shape)):
             certify(objective, point, monitor)
+    end = None
     if alpha > 0 and not monitor.done:
         ascent = Ascent(kernels, data, objective.replace(variables=variables), start)
         epochs = EPOCHS if polish else options.max_iter
-        if descend(ascent, objective, monitor, options.rng, epochs) and not polish:
-            objective, polish = rescaled(objective, monitor), True
+        trial = {}
+        if options.on_trial and is_tried(data, loss):
+            trial = TRIAL_HINGE if isinstance(loss, Hinge) else TRIAL_SQUARE
+        lost = descend(ascent, objective, monitor, options.rng, epochs, trial)
+        if lost and not polish:
+            if is_tried(data, loss):
+                objective = rescaled(objective, monitor, _newton.variables)
+                _newton.solve(objective, monitor)
+                end = "newton" if trial else None
+            else:
+                objective, polish = rescaled(objective, monitor, _lbfgs.variables), True
     if polish and not monitor.spent:
-        finish(objective, monitor)
+        _lbfgs.finish(objective, monitor)
     from sklinear._solvers._dual_proof import visited_compiled
 
-    solution = concluded(objective, monitor, "epochs")
-    return replace(solution, visitor=visited_compiled if data.sparse else None)
+    solution = concluded(objective, monitor, "iterations" if end else "epochs")
+    visitor = visited_compiled if data.sparse else None
+    return replace(solution, visitor=visitor, solver=end)
 
 
 def import_kernels() -> Any:
@@ -116,6 +130,7 @@ def descend(
     monitor: Monitor,
     rng: np.random.RandomState,
     epochs: int,
+    trial: dict[int, float],
 ) -> bool:
     """Epochs until the gap is proven, or none is left; True to go on without them.
 
@@ -170,6 +185,8 @@ def descend(
         if monitor.done or monitor.spent:
             return False
         lost = (few and whole and gap > STUCK) or ascent.primal > at_start
+        if whole and gap > min((trial[e] for e in trial if e <= epoch), default=np.inf):
+            return True
         if epoch >= LOST and (lost or is_dense(objective)):
             return True
         if whole and epoch >= 2 * known:

@@ -12,7 +12,7 @@ from sklinear._losses import Hinge, Loss
 from sklinear._objective import Evaluation, Objective
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
-from sklinear._variables import LARGEST_FACTOR, Variables, choose_variables
+from sklinear._variables import LARGEST_FACTOR, Variables
 
 LARGE = 2**22  # numbers in X from which on no pass is taken that is not asked for
 SPLIT = 1e-9  # relative curvature of the intercept that counts as none
@@ -132,13 +132,15 @@ def settled(params: np.ndarray, residual: np.ndarray, H: np.ndarray) -> np.ndarr
     return params
 
 
-def rescaled(objective: Objective, monitor: Monitor) -> Objective:
-    """The objective, and the monitor's points, in well-scaled variables."""
-    data, loss = objective.data, objective.loss
-    variables = choose_variables(
-        data, objective.alpha, loss.curvature, objective.fit_intercept
-    )
-    scaled = objective.replace(variables=variables)
+def rescaled(
+    objective: Objective,
+    monitor: Monitor,
+    variables: Callable[[Data, Loss, float, bool], Variables],
+) -> Objective:
+    """The objective, and the monitor's points, in a solver's variables."""
+    data, loss, alpha = objective.data, objective.loss, objective.alpha
+    own = variables(data, loss, alpha, objective.fit_intercept)
+    scaled = objective.replace(variables=own)
     assert monitor.params is not None
     monitor.params = scaled.join(*objective.split(monitor.params))
     if monitor.guessed is not None:

@@ -54,7 +54,8 @@ def centred(data: Data, loss: Loss, fit_intercept: bool, found: Solution) -> Sol
         guesses = [found.witness.point]
     for guess in guesses:
         room = _shortest(data.total(_room, at, guess).values)
-        shift = (room.mean(axis=0) - room.mean(axis=1)) / 2
+        with np.errstate(invalid="ignore"):  # without bounds there is no mean of them
+            shift = (room.mean(axis=0) - room.mean(axis=1)) / 2
         if not (shift.any() and np.isfinite(shift).all()):
             continue
         if data.total(_rise, at, shift) <= (found.gap + ROUNDING) * found.value:

@@ -34,10 +34,10 @@ def lbfgs(
     makes quick progress, then Newton steps. The hinge, which is not smooth, is rounded
     over its margin at first. O(n d k) time an iteration, O((n + d) k) memory.
     """
-    return framed(finish, _variables, data, loss, alpha, fit_intercept, start, options)
+    return framed(finish, variables, data, loss, alpha, fit_intercept, start, options)
 
 
-def _variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Variables:
+def variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Variables:
     """Those in which the curvature is nearly round."""
     return choose_variables(data.excerpt or data, alpha, loss.curvature, fit_intercept)
 

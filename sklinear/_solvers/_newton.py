@@ -87,10 +87,10 @@ def newton(
     about as many passes over its rows as conjugate gradients take, preconditioned by
     one block a class. O(n k + k d^2) memory and a sample of the rows.
     """
-    return framed(solve, _variables, data, loss, alpha, fit_intercept, start, options)
+    return framed(solve, variables, data, loss, alpha, fit_intercept, start, options)
 
 
-def _variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Variables:
+def variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Variables:
     """Centre and scale; the blocks of the Hessian do the rest where it is not dense."""
     n, d = data.shape
     large = (d + fit_intercept) * data.n_classes > LARGEST_DENSE

@@ -52,6 +52,7 @@ class Options(NamedTuple):
     report: Reporter
     widen: Callable[..., Params] = as_they_are  # from the solver's features to X's
     polish: float = -1.0  # gap to which fits go on that are cheap; below 0 to rounding
+    on_trial: bool = False  # the solver was not asked for, and may leave soon
 
 
 class Witness(NamedTuple):
@@ -80,6 +81,7 @@ class Solution:
     history: list[float]  # objective after each iteration
     witness: Witness | None = None
     visitor: Callable[..., Visit] | None = None  # a quick one for the certificate
+    solver: str | None = None  # where another one has gone on
 
 
 @dataclass
