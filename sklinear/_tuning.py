@@ -252,7 +252,6 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             plain.learning_rate,
             rng,
             Reporter(),
-            on_trial=self.solver == "auto",
         )
 
     def _forget(self) -> None:

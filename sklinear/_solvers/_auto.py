@@ -41,14 +41,17 @@ TRIED, TRIED_A_CLASS, FAR_TRIED = 16, 8, 1e3
 ROUGH, FINE = 3e-6, 1e-9
 
 
-def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
+def choose(
+    data: Data, loss: Loss, alpha: float, tol: float, tries: bool = True
+) -> str:
     """The name of the solver that should be the fastest.
 
     The dual wherever sparse data are wide and not far from scaled, rows a feature are
     few, or a strong penalty or rows that are nearly orthogonal make it easy, down to a
     tol that it is slow to reach; Newton where the data are large, and for such rows
-    too; else L-BFGS and Newton. Without numba there is no dual, and only L-BFGS gets on
-    with few passes over rows that do not fit into memory.
+    too; else L-BFGS and Newton. With ``tries`` also the dual where it may be by far the
+    fastest, and is soon seen to be or not. Without numba there is no dual, and only
+    L-BFGS gets on with few passes over rows that do not fit into memory.
     """
     if data.streamed and data.excerpt is None:
         return "lbfgs"
@@ -79,7 +82,8 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float) -> str:
         return "dual"
     if few and needed <= FAR:
         return "dual"
-    if pays and is_tried(data, loss) and needed <= FAR_TRIED and tol >= ROUGH:
+    tries &= pays and is_tried(data, loss)
+    if tries and needed <= FAR_TRIED and tol >= ROUGH:
         return "dual"
     if pays and wide and hinge:
         return "newton"

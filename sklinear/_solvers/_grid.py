@@ -112,9 +112,10 @@ def _choose_near(data: Data, loss: Loss, alpha: float, tol: float) -> str:
 
     Few margins of the squared hinge are active then, and fewer change: Newton's case.
     So are they of the hinge, but its optimum may be many points, with other labels:
-    there the search shall find the one that a plain fit finds.
+    there the search shall find the one that a plain fit finds. The dual is not tried:
+    what it leaves would have lost its start.
     """
-    name = choose(data, loss, alpha, tol)
+    name = choose(data, loss, alpha, tol, tries=False)
     near = name == "lbfgs" and not (data.sparse or data.streamed)
     return "newton" if near and isinstance(loss, SquaredHinge) else name
 
