@@ -41,9 +41,7 @@ TRIED, TRIED_A_CLASS, FAR_TRIED = 16, 8, 1e3
 ROUGH, FINE = 3e-6, 1e-9
 
 
-def choose(
-    data: Data, loss: Loss, alpha: float, tol: float, tries: bool = True
-) -> str:
+def choose(data: Data, loss: Loss, alpha: float, tol: float, tries: bool = True) -> str:
     """The name of the solver that should be the fastest.
 
     The dual wherever sparse data are wide and not far from scaled, rows a feature are
