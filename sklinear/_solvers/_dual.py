@@ -28,8 +28,8 @@ WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
 PATIENCE = 30  # epochs of such work before all is looked at again
 SHRUNK = 0.05  # the gap that is left to it then, in units of what it began with
 # Where Newton is apt too: the largest gap at which auto stays, from an epoch on.
-TRIAL_SQUARE = {6: 0.85, 11: 0.35, 16: 0.08}
-TRIAL_HINGE = {11: 0.9, 16: 0.6, 27: 0.3}  # which takes Newton longer
+TRIAL_SQUARE = {6: 0.95, 11: 0.75, 16: 0.5, 21: 0.2, 27: 0.1}
+TRIAL_HINGE = {11: 0.95, 16: 0.85, 21: 0.7, 27: 0.5, 33: 0.35}
 LOST = 100  # epochs after which it should be better than its start, or Newton is
 STUCK = 0.95  # the gap that is left then of what leads nowhere
 SLOWING = 0.5  # of the pace at which a gap falls, what it will be later
