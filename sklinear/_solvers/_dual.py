@@ -92,12 +92,12 @@ def dual(
     if alpha > 0 and not monitor.done:
         ascent = Ascent(kernels, data, objective.replace(variables=variables), start)
         epochs = EPOCHS if polish else options.max_iter
-        trial = {}
-        if options.on_trial and is_tried(data, loss):
+        apt, trial = is_tried(data, loss), {}  # to Newton's method
+        if options.on_trial and apt:
             trial = TRIAL_HINGE if isinstance(loss, Hinge) else TRIAL_SQUARE
         lost = descend(ascent, objective, monitor, options.rng, epochs, trial)
         if lost and not polish:
-            if is_tried(data, loss):
+            if apt:
                 objective = rescaled(objective, monitor, _newton.variables)
                 _newton.solve(objective, monitor)
                 end = "newton" if trial else None
@@ -138,7 +138,7 @@ def descend(
     after one that failed for half of what was missing. The objective, half of one, is
     seen where all rows were visited, if somebody wants to know, else at twice as many
     epochs each time, at least; as often it is asked whether the epochs left will do for
-    dense rows.
+    dense rows. A ``trial`` has the largest gap to stay at, from an epoch on.
     """
     cheap, data = is_cheap(objective), objective.data
     # Newton's method gets on where this does not, of many params unless rows are few
