@@ -7,7 +7,9 @@ import pytest
 from conftest import classifier
 
 from sklinear._losses import CrossEntropy
+from sklinear._solvers._solution import Monitor
 
+EPS = float(np.finfo(np.float64).eps)
 EXTENDED = np.longdouble
 ALPHA = 1e-3
 
@@ -176,3 +178,15 @@ def test_float32_coefficients_hold_the_margins_that_are_met(alpha, fit_intercept
     penalty = alpha * np.square(model.coef_, dtype=np.float64).sum()
     assert loss <= 1e-6 * penalty
     assert model.dual_gap_ <= 1e-5  # twice 2^-20, that they are longer by, and more
+
+
+def test_a_step_that_rounding_hides_in_the_objective_is_kept_if_better_proven():
+    first, second, third = np.zeros(1), np.ones(1), np.full(1, 2.0)
+    monitor = Monitor(tol=0.0, max_iter=1)
+    monitor.offer(first, 1.0, 1 - 1e-10)
+    monitor.offer(second, 1 + 3 * EPS, 1 - 1e-15)  # the sum is known to a few units
+    assert monitor.params == second
+    assert monitor.primal == 1.0  # a loss curve does not rise
+    monitor.offer(third, 1 + 3 * EPS, 0.0)  # no better bound
+    monitor.offer(third, 1 + 1e-12, 1.0)  # more than rounding
+    assert monitor.params == second

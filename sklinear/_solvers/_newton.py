@@ -33,7 +33,13 @@ from sklinear._solvers._costs import is_cheap, is_dense, is_sampled
 from sklinear._solvers._curvature import Arrays, diagonals, hessian, whole_hessian
 from sklinear._solvers._frame import Start, framed, is_unbalanced, settled
 from sklinear._solvers._preconditioner import Preconditioner, inverse_of_blocks
-from sklinear._solvers._solution import Monitor, Options, Solution, Witness
+from sklinear._solvers._solution import (
+    ROUNDING,
+    Monitor,
+    Options,
+    Solution,
+    Witness,
+)
 from sklinear._solvers._steps import (
     State,
     Sums,
@@ -69,7 +75,6 @@ ROUGH = 0.02  # more would fit the sample, not the rows
 SETTLED = 0.1  # of the gap that is asked for: what a last step may leave
 DRAFT_TOL = 0.9  # of the gap that is asked for: in float32, which may be off by 1e-6
 DRAFT = 1e-2  # gap to which a sample is solved
-ROUNDING = 8 * float(np.finfo(np.float64).eps)  # a gap that cannot shrink
 POLISHED = 1e-10  # gap that is as good as rounding where each pass takes its time
 
 

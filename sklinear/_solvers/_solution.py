@@ -13,6 +13,7 @@ from sklinear._certificate import Visit
 from sklinear._duality import relative_gap
 from sklinear._objective import Evaluation, Point
 
+ROUNDING = 8 * float(np.finfo(np.float64).eps)  # a relative gap that cannot shrink
 Params = tuple[np.ndarray, np.ndarray]  # W (d, k) and b (k,)
 
 
@@ -126,11 +127,14 @@ class Monitor:
         better = dual > self.dual
         if better:
             self.dual, self.witness = dual, witness
-        # a last step is often too small to show in the objective, but shows in the dual
-        if primal < self.primal or (better and primal == self.primal):
-            self.primal, self.params = primal, params if keep else params.copy()
+        # a last step is often too small to show in the objective, or rounding hides it,
+        # but shows in the dual
+        hidden = better and primal <= self.primal * (1 + ROUNDING)
+        if primal < self.primal or hidden:
+            self.primal = min(primal, self.primal)
+            self.params = params if keep else params.copy()
             if self.drafting and self.main is not None:
-                self.main.guess, self.main.guessed = primal, self.params
+                self.main.guess, self.main.guessed = self.primal, self.params
 
     def count(self, part: float = 1.0) -> None:
         """One iteration is over, or part of one: one on some of the rows."""
