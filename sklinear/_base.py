@@ -47,6 +47,7 @@ from sklinear._solvers._stream import Stream, partial_sgd
 from sklinear._threads import single_threaded_blas
 
 NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
+PROOF = 2048 * float(np.finfo(np.float64).eps)  # of gap, that rounding may add
 # What float32 makes of coefficients puts margins that hold exactly, of which weak
 # penalties have many, at either side of their kink; this much longer ones all hold.
 # Without penalty any length is as good.
@@ -392,7 +393,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     def _options(self, report: Reporter) -> Options:
         """The parameters that speak to solvers."""
         return Options(
-            self.tol,
+            max(self.tol - PROOF, self.tol / 2),
             self.max_iter,
             self.batch_size,
             self.learning_rate,

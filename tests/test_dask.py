@@ -623,7 +623,7 @@ def test_no_block_is_to_blame_for_a_cluster_that_is_closed(monkeypatch):
     X, y, _ = lazy(PROBLEMS["iris"])
     with (
         dask.config.set({"scheduler": None}),
-        LocalCluster(processes=False, n_workers=1, dashboard_address=None) as workers,
+        LocalCluster(processes=False, n_workers=1, dashboard_address=":0") as workers,
         Client(workers),
     ):
         in_the_middle(monkeypatch, workers.close)

@@ -33,13 +33,7 @@ from sklinear._solvers._costs import is_cheap, is_dense, is_sampled
 from sklinear._solvers._curvature import Arrays, diagonals, hessian, whole_hessian
 from sklinear._solvers._frame import Start, framed, is_unbalanced, settled
 from sklinear._solvers._preconditioner import Preconditioner, inverse_of_blocks
-from sklinear._solvers._solution import (
-    ROUNDING,
-    Monitor,
-    Options,
-    Solution,
-    Witness,
-)
+from sklinear._solvers._solution import ROUNDING, Monitor, Options, Solution, Witness
 from sklinear._solvers._steps import (
     State,
     Sums,
@@ -62,6 +56,7 @@ EARLY = 6  # of these, where nothing is known yet and they have led nowhere
 ROUGHLY = 0.5  # gap at the larger alpha
 RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
+INNER_IDLE = 0.5  # the same where rounding keeps it from being solved any better
 INNER_BLIND = 0.01  # the same while no lower bound is known
 INNER_UNBOUNDED = 1e-6  # without a penalty: less would lead above the optimum
 FIRST_SHARE = 0.2  # of the rows, in the first Hessians of large data
@@ -274,6 +269,8 @@ def _descend(
             return True, objective, state.params  # rounding has the last word
         inner = INNER if state.dual > 0 else INNER_BLIND
         inner = inner if bounded else INNER_UNBOUNDED
+        if idle > 3 and state.dual > 0:
+            inner = max(inner, INNER_IDLE)
         if hinge and off <= inner * gap:
             slow = gap >= nearest / 2 and state.at.primal > least / 2  # both 0: at rest
             nearest, least = min(gap, nearest), min(state.at.primal, least)
