@@ -23,6 +23,7 @@ from sklinear._base import LinearClassifier
 from sklinear._data import Data, computing_dtype
 from sklinear._folds import Fold, Group, shares
 from sklinear._losses import Loss
+from sklinear._mapped import stays
 from sklinear._predictor import probabilities, rows_of
 from sklinear._solvers import Options, Solution
 from sklinear._solvers._grid import go_together, solve_grid
@@ -91,6 +92,13 @@ class Search:
     def multimetric(self) -> tuple[str, ...]:
         """Names of several scorers; none if there is one."""
         return tuple(getattr(self.scorer, "_scorers", ()))
+
+    @property
+    def stays(self) -> bool:
+        """Whether only threads of this process see its numbers as they are."""
+        params = self.score_params.values()
+        given = self.X, self.given, self.y, self.sample_weight, *params
+        return any(stays(part) for part in given if hasattr(part, "shape"))
 
     def together(self, group: Group, loss: Loss) -> bool:
         """Whether the folds of a group go through X together."""

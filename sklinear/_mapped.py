@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
+from scipy.sparse import issparse
 
 SMALL = 2**25  # bytes of X, and of its scores, up to which it is read once and whole
 SPAN = 2**25  # bytes of the file that are mapped at a time
@@ -31,17 +32,36 @@ def is_mapped(X: Any) -> bool:
     return isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and bool(_map_of(X))
 
 
-def _map_of(X: Any) -> tuple[mmap.mmap, bool] | None:
-    """The map under an array, and whether its pages may be released."""
-    shared = False
+def stays(X: Any) -> bool:
+    """Whether processes of joblib, which map files again, might not see these numbers.
+
+    They would miss what was written to pages of mode "c", and confuse the strides of
+    some views; a ``Mapped`` takes care of its own.
+    """
+    if isinstance(X, Mapped):
+        return not X.shared
+    if hasattr(X, "columns"):  # frames keep their columns as they like
+        return any(_map_of(np.asarray(X[name])) for name in X.columns)
+    parts = vars(X).values() if issparse(X) else (np.asarray(X),)
+    found = [(part, at) for part in parts if (at := _map_of(part))]
+    return any(not at[2] or min(part.strides, default=1) < 0 for part, at in found)
+
+
+def _map_of(X: Any) -> tuple[mmap.mmap, np.ndarray, bool] | None:
+    """The map under an array, all of its numbers, and whether its file has them too."""
+    shared, whole = False, X
     while isinstance(X, np.ndarray):
         shared |= getattr(X, "mode", None) in SHARED
-        X = X.base
-    return (X, shared) if isinstance(X, mmap.mmap) else None
+        X, whole = X.base, X
+    return (X, whole, shared) if isinstance(X, mmap.mmap) else None
 
 
-def _arrived(array: np.ndarray, check: Callable[[np.ndarray], None]) -> Any:
+def _arrived(
+    part: np.ndarray, layout: tuple[Any, ...], check: Callable[[np.ndarray], None]
+) -> Any:
     """What was mapped elsewhere: where its rows came along, checked as they are."""
+    shape, dtype, first, strides = layout
+    array = np.ndarray(shape, dtype, part, first, strides)
     if is_mapped(array):
         return Mapped(array, check)
     check(array)
@@ -60,15 +80,22 @@ class Mapped:
         self.array, self.check = array, check
         self.shape, self.dtype = array.shape, array.dtype
         self.excerpt: Any = None  # some of its rows, kept for whoever has drawn them
-        self._map, shared = found
-        self._releases = shared and hasattr(mmap, "MADV_DONTNEED")
+        self._map, self._whole, self.shared = found
+        self._releases = self.shared and hasattr(mmap, "MADV_DONTNEED")
         self._address = byte_bounds(np.frombuffer(self._map, np.uint8))[0]
         self._checked = 0  # leading rows
         self._touched = 0  # bytes, by rows in no order
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Of the array: a process of joblib's maps the same file."""
-        return _arrived, (self.array, self.check)
+        """Of the bytes it spans: a process of joblib's maps the same part of the file.
+
+        In one dimension, as joblib maps other views in the order of the whole.
+        """
+        low, high = byte_bounds(self.array)
+        start, first = byte_bounds(self._whole)[0], self.array.ctypes.data - low
+        part = self._whole.reshape(-1, order="A").view(np.uint8)[low - start :]
+        layout = self.shape, self.dtype, first, self.array.strides
+        return _arrived, (part[: high - low], layout, self.check)
 
     @property
     def by_columns(self) -> bool:

@@ -310,7 +310,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         if jobs == 1:
             parts = [evaluate(search, task) for task in tasks]
         else:
-            parts = Parallel(n_jobs=self.n_jobs)(
+            require = "sharedmem" if search.stays else None
+            parts = Parallel(n_jobs=self.n_jobs, require=require)(
                 delayed(evaluate)(search, task) for task in tasks
             )
         return [evaluation for part in parts for evaluation in part]

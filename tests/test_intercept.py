@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dask
-import dask.array as da
 import numpy as np
 import pytest
 from conftest import PROBLEMS, SOLVERS, classifier, full_params, objective
@@ -103,10 +101,9 @@ def elsewhere(request, tmp_path, monkeypatch):
             np.save(tmp_path / "X.npy", X)
             return np.load(tmp_path / "X.npy", mmap_mode="r")
         rows = {"blocks": 50, "uneven blocks": (7, len(X) - 10, 3)}[request.param]
-        return da.from_array(X, chunks=(rows, -1))
+        return pytest.importorskip("dask.array").from_array(X, chunks=(rows, -1))
 
-    with dask.config.set(scheduler="synchronous"):
-        yield put
+    return put
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import subprocess
 import sys
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 from conftest import RESIDENT, classifier, counts_memory
 from joblib import parallel_config
 from sklearn.base import clone
@@ -47,8 +50,9 @@ def mapped(tmp_path):
     """A function that maps an array from a file, read-only."""
 
     def of(array, mode="r"):
-        np.save(tmp_path / "X.npy", array)
-        return np.load(tmp_path / "X.npy", mmap_mode=mode)
+        path = tmp_path / f"{len([*tmp_path.iterdir()])}.npy"
+        np.save(path, array)
+        return np.load(path, mmap_mode=mode)
 
     return of
 
@@ -211,22 +215,84 @@ def test_shapes_are_asked_for_as_in_memory(mapped):
 @pytest.mark.filterwarnings("ignore:.*at the (weak|strong)est penalty")
 def test_a_search_has_processes_map_the_file(mapped, monkeypatch):
     monkeypatch.setattr(_cells, "STARTING", 0.0)
-    searches = [SoftmaxClassifierCV(alphas=[1.0, 30.0, 900.0], cv=3, tol=1e-8)] * 2
+    search = SoftmaxClassifierCV(alphas=[1.0, 30.0, 900.0], cv=3, tol=1e-8)
+    views = [X, mapped(X), mapped(X.T.copy()).T, mapped(X[::-1].copy())[::-1]]
     with parallel_config("loky", n_jobs=2):
-        searches = [
-            clone(search).fit(rows, y)
-            for search, rows in zip(searches, (X, mapped(X)), strict=True)
-        ]
-    found, want = (search.cv_results_["mean_test_score"] for search in searches)
-    np.testing.assert_allclose(found, want, rtol=1e-4)  # losses, to a gap of 1e-8
+        searches = [clone(search).fit(rows, y) for rows in views]
+    want, *found = (search.cv_results_["mean_test_score"] for search in searches)
+    for scores in found:
+        np.testing.assert_allclose(scores, want, rtol=1e-4)  # losses, to a gap of 1e-8
 
 
-def test_a_map_that_comes_along_is_checked():
-    bad = np.where(X == 16, np.nan, X)
+LAYOUTS = {
+    "transposed": lambda rows: rows.T,
+    "backwards": lambda rows: rows[::-1],
+    "mirrored": lambda rows: rows[:, ::-1],
+    "every other": lambda rows: rows[1::2, ::3],
+    "Fortran order, a part": lambda rows: rows.T[3:9],
+    "as other numbers": lambda rows: rows.view(np.uint16),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_map_that_comes_along_is_the_same(layout, mapped):
+    rows = LAYOUTS[layout](mapped(X))
+    check = partial(_checks.check_read, name="SoftmaxClassifier")
+    rebuild, (part, *rest) = _mapped.Mapped(rows, check).__reduce__()
+    assert part.ndim == 1  # or joblib would map it in another order
+    assert part.flags.c_contiguous
+    assert part.filename == rows.filename
+    again = rebuild(part, *rest)  # as where the file is mapped again
+    assert isinstance(again, _mapped.Mapped)
+    np.testing.assert_array_equal(again[:], rows)
+    np.testing.assert_array_equal(rebuild(np.array(part), *rest), rows)  # as elsewhere
+
+
+def test_bad_values_that_come_along_are_named(mapped):
+    bad = mapped(np.where(X == 16, np.nan, X))
     check = partial(_checks.check_read, name="SoftmaxClassifier")
     with pytest.raises(ValueError, match="Input X contains NaN"):
-        _mapped._arrived(bad, check)
-    assert _mapped._arrived(X, check) is X
+        pickle.loads(pickle.dumps(_mapped.Mapped(bad, check)))
+
+
+@pytest.mark.filterwarnings("ignore:.*at the (weak|strong)est penalty")
+@pytest.mark.parametrize("changed", ["X", "y", "sample_weight", "csr", "frame"])
+def test_a_search_sees_what_is_in_memory_only(changed, mapped, monkeypatch):
+    monkeypatch.setattr(_cells, "STARTING", 0.0)
+    weights = 1.0 + np.arange(len(y)) % 3
+
+    def ours(array):  # the file has zeros
+        private = mapped(np.zeros_like(array), "c")
+        private[:] = array
+        return private
+
+    given = {"X": X, "y": y, "sample_weight": weights}
+    if changed == "csr":
+        given["X"] = scipy.sparse.csr_matrix(X)
+        given["X"].data = ours(given["X"].data)
+    elif changed == "frame":
+        given["y"] = pd.Series(ours(y))
+    else:
+        given[changed] = ours(given[changed])
+    search = SoftmaxClassifierCV(
+        alphas=[1.0, 30.0], cv=3, tol=1e-8, scoring="f1_macro", n_jobs=2
+    )
+    want = clone(search).set_params(n_jobs=1).fit(X, y, weights)
+    with parallel_config("loky"):
+        found = search.fit(**given)
+    for key in ("mean_test_score", "std_test_score"):
+        np.testing.assert_allclose(
+            found.cv_results_[key], want.cv_results_[key], rtol=0, atol=1e-3
+        )
+
+
+def test_what_a_file_has_may_be_mapped_again(mapped):
+    assert not _mapped.stays(mapped(X))
+    assert not _mapped.stays(scipy.sparse.csr_matrix(X))
+    assert not _mapped.stays(y)
+    assert _mapped.stays(mapped(y)[::-1])
+    assert _mapped.stays(mapped(X, "c"))
+    assert _mapped.stays(pd.DataFrame(mapped(X), copy=False))
 
 
 def test_a_small_map_is_read_once(mapped, monkeypatch):
