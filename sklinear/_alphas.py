@@ -69,7 +69,9 @@ def alpha_ends(data: Data, loss: Loss) -> tuple[float, float]:
     mean = np.asarray(data.class_sums.sum(axis=1)).ravel()
     G = data.of_classes(mean, of_class)
     square = _variances(data, mean)
-    told = square > (ROUNDING * np.abs(mean)) ** 2
+    # what is left of equal numbers is the rounding of their mean, or of its square
+    told = square > (ROUNDING if data.sparse else ROUNDING**2) * np.square(mean)
+    G[~told] = 0.0
     inverse = np.divide(1, square, out=np.zeros_like(square), where=told)
     unit = 0.5 ** np.frexp(np.abs(G).max())[1]  # lest squares of tiny numbers vanish
     both = unit * np.hstack([G, G * inverse[:, None]])

@@ -769,6 +769,18 @@ def test_the_automatic_grid_of_raw_features_ends_where_it_does_for_scaled_ones(k
     assert found.alphas_[-1] < 1e-10 * found.alphas_[0]
 
 
+@pytest.mark.parametrize("container", [np.asarray, scipy.sparse.csr_matrix])
+@pytest.mark.parametrize("value", [3.0, 0.1])
+def test_the_automatic_grid_of_equal_rows_is_that_of_rows_of_zeros(value, container):
+    y = np.r_[np.zeros(60, int), np.arange(60) % 3]
+    models = [
+        SoftmaxClassifierCV(cv=2).fit(container(np.full((120, 4), number)), y)
+        for number in (0.0, value)
+    ]
+    np.testing.assert_array_equal(models[1].alphas_, models[0].alphas_)
+    np.testing.assert_allclose(value * models[1].coef_, 0, atol=1e-6)
+
+
 def test_the_automatic_grid_of_sparse_rows_is_that_of_dense_ones(kind):
     X, y = PROBLEMS["sparse"][:2]
     sparse, dense = (
