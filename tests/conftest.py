@@ -64,8 +64,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Keep the share asked for: the same cases in every run, of all params alike."""
+    """Keep the share asked for: the same cases in every run, of all params alike.
+
+    What needs compiled code comes first: one of two workers compiles it, not both.
+    """
     share, seen, kept = config.getoption("--share"), set(), []
+    items.sort(key=lambda item: "dual" not in item.nodeid)
     for item in items:
         test = item.nodeid.partition("[")[0]
         if test not in seen or zlib.crc32(item.nodeid.encode()) % share == 0:
