@@ -31,7 +31,8 @@ class Listener(Reporter):
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any):
         self.start = time.perf_counter()
         self.verbose, self.context = bool(estimator.verbose), None
-        self.last: Progress | None = None  # not printed yet: its end may tell more
+        # not printed yet, as its end may tell more: and passes and time at its own end
+        self.last: tuple[Progress, float, float] | None = None
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.task = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         if hasattr(estimator, "_init_callback_context"):
@@ -54,8 +55,10 @@ class Listener(Reporter):
     def __call__(self, progress: Progress) -> None:
         """One iteration is over."""
         if self.last is not None:
-            self._print(self.last, self.scale * self.last.value, self.last.gap)
-        self.last = progress if self.verbose else None
+            last = self.last[0]
+            self._print(*self.last, self.scale * last.value, last.gap)
+        if self.verbose:
+            self.last = progress, *self._spent()
         if self.calls and self.context is not None:
             task = self.context.subcontext(task_name=progress.unit)
             task.call_on_fit_task_begin(**self.task)
@@ -69,19 +72,29 @@ class Listener(Reporter):
         fitted = self.fitted(*progress.params())
         return {**fitted, **proven, "n_iter_": progress.iteration}
 
-    def _print(self, progress: Progress, value: float, gap: float) -> None:
-        """Objective, gap, passes over X and seconds since the fit began."""
+    def _spent(self) -> tuple[float, float]:
+        """Passes over X and seconds since the fit began."""
+        return self.data.passes, time.perf_counter() - self.start
+
+    def _print(
+        self,
+        progress: Progress,
+        passes: float,
+        seconds: float,
+        value: float,
+        gap: float,
+    ) -> None:
+        """Objective, gap, passes over X and time."""
         proven = "" if math.isnan(gap) else f"gap {gap:.1e}, "
         print(
             f"{progress.unit} {progress.iteration}: objective {value:.6e}, {proven}"
-            f"{self.data.passes:.1f} passes over X, "
-            f"{time.perf_counter() - self.start:.2f} s"
+            f"{passes:.1f} passes over X, {seconds:.2f} s"
         )
 
     def close(self, value: float, gap: float) -> None:
         """The fit is over, with this objective and gap."""
         if self.last is not None:
-            self._print(self.last, value, gap)
+            self._print(self.last[0], *self._spent(), value, gap)
         if self.context is not None:
             self.context.call_on_fit_task_end(**self.task, reconstruction_attributes={})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import warnings
@@ -10,14 +11,15 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.sparse
-from conftest import LOSSES, Problem, classifier, full_params, objective
+from conftest import LOSSES, SOLVERS, Problem, classifier, full_params, objective
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Point
-from sklinear._solvers import _dual, _dual_ascent
+from sklinear._solvers import _dual, _dual_ascent, _dual_blocks
+from sklinear._solvers._auto import choose
 
 ABSENT = """
 import sys
@@ -59,6 +61,23 @@ def test_without_numba_an_error_says_what_to_install():
     message = run(ABSENT)
     assert 'pip install "sklinear[fast]"' in message
     assert "solver='dual'" in message
+
+
+@pytest.mark.parametrize("how", ["no spec", "an odd spec", "no import"])
+def test_auto_does_without_a_numba_that_is_not_usable(how, monkeypatch):
+    X, y = documents(2000, 1000, 12)
+    data = Data(X, y, np.full(2000, 1 / 2000), 12)
+    expected = "dual" if "dual" in SOLVERS else "lbfgs"
+    assert choose(data, SquaredHinge(), 1e-3, 1e-4) == expected
+
+    def find_spec(name):
+        if how == "an odd spec":
+            raise ValueError(f"{name}.__spec__ is None")
+        return None if how == "no spec" else object()
+
+    monkeypatch.setattr(_dual_blocks, "numba", None)
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    assert choose(data, SquaredHinge(), 1e-3, 1e-4) == "lbfgs"
 
 
 def test_compiled_code_need_not_be_kept():

@@ -9,7 +9,13 @@ import pytest
 import scipy.sparse
 from conftest import Problem, classifier, full_params, objective
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_digits,
+    load_iris,
+    load_wine,
+    make_classification,
+)
 
 from sklinear._data import Data
 from sklinear._duality import dual_value, relative_gap
@@ -58,6 +64,22 @@ def test_samples_of_rows_lead_to_the_optimum_of_all(loss, dtype):
     assert (
         model.predict(exact.X.astype(dtype)) == tight.predict(exact.X)
     ).mean() > 0.995
+
+
+def test_a_width_that_rounding_keeps_from_being_solved_is_left_for_a_narrower():
+    X, y = make_classification(80, 12, n_informative=6, n_classes=3, random_state=0)
+    settings = {"alpha": 1e-5, "fit_intercept": False}
+    model = classifier("hinge", solver="newton", **settings).fit(1e6 * X, y)
+    assert model.dual_gap_ <= 1e-4  # it was 2e-2
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_a_step_that_rounding_spoils_far_from_the_optimum_is_no_end(loss):
+    X, y = load_digits(return_X_y=True)
+    model = classifier(loss, solver="newton", alpha=1e-5).fit(1e6 * X[:100], y[:100])
+    # all margins are met: what is left is rounding, as alpha is 1e-17 in other units
+    assert model.loss_curve_[-1] < 1e-12
 
 
 def test_samples_hold_a_class_of_a_single_row(loss):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import pickle
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklinear import LinearSVMClassifierCV, SoftmaxClassifier
+from sklinear._callbacks import Listener
 from sklinear._data import Data
+from sklinear._solvers._solution import Progress
 
 HAS_CALLBACKS = importlib.util.find_spec("sklearn.callback") is not None
 needs_callbacks = pytest.mark.skipif(
@@ -84,6 +87,19 @@ def test_verbose_tells_objective_gap_passes_and_time(loss, solver, name, capsys)
         gaps = np.array(gaps, float)
         assert np.all(np.diff(gaps) <= 1e-12)  # rounding of what is stored
         assert gaps[-1] == pytest.approx(model.dual_gap_, rel=0.1)  # digits printed
+
+
+def test_a_line_that_waits_for_the_next_has_its_own_passes(capsys):
+    listener = Listener(SoftmaxClassifier(verbose=1), *IRIS)
+    data = SimpleNamespace(passes=1.0)
+    listener.listen(data, 1.0, dict)
+    for iteration in (1, 2):
+        data.passes = float(iteration)
+        listener(Progress(iteration, 1 / iteration, 0.5, tuple))
+    data.passes = 7.0
+    listener.close(0.25, 0.1)
+    lines = [LINE.match(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line[5] for line in lines] == ["1.0", "7.0"]  # the last tells of the end
 
 
 # Callbacks ----------------------------------------------------------------------------

@@ -51,6 +51,31 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float, tries: bool = True)
     fastest, and is soon seen to be or not. Without numba there is no dual, and only
     L-BFGS gets on with few passes over rows that do not fit into memory.
     """
+    name = _fastest(data, loss, alpha, tol, tries, _is_installed())
+    if name == "dual" and not _is_usable():
+        return _fastest(data, loss, alpha, tol, tries, False)
+    return name
+
+
+def _is_installed() -> bool:
+    """Whether there is a numba to import, which takes time."""
+    try:
+        return importlib.util.find_spec("numba") is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _is_usable() -> bool:
+    """Whether it can be imported, too: it must suit numpy."""
+    from sklinear._solvers import _dual_blocks
+
+    return _dual_blocks.numba is not None
+
+
+def _fastest(
+    data: Data, loss: Loss, alpha: float, tol: float, tries: bool, compiled: bool
+) -> str:
+    """The same, with or without compiled code."""
     if data.streamed and data.excerpt is None:
         return "lbfgs"
     n, d = data.X.shape
@@ -58,7 +83,6 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float, tries: bool = True)
     size = (data.X.nnz if data.sparse else n * d) * data.n_classes
     hinge, softmax = isinstance(loss, Hinge), isinstance(loss, CrossEntropy)
     taller = hinge and n > TALLER * d
-    compiled = importlib.util.find_spec("numba") is not None
     small = SMALL if hinge else SMALL_SQUARE
     if wide:
         small = SMALL_WIDE

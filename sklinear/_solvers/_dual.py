@@ -118,8 +118,8 @@ def import_kernels() -> Any:
 
     if _dual_blocks.numba is None:
         raise ImportError(
-            "solver='dual' needs numba, which is not installed: "
-            'pip install "sklinear[fast]".'
+            f"solver='dual' needs numba, which cannot be imported "
+            f'({_dual_blocks.missing}): pip install "sklinear[fast]".'
         )
     return _dual_kernels
 

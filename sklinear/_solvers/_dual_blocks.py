@@ -12,8 +12,8 @@ import numpy as np
 
 try:
     import numba
-except ImportError:  # the solver says how to install it
-    numba = None  # type: ignore[assignment]
+except ImportError as error:  # the solver says how to install it
+    numba, missing = None, str(error)  # type: ignore[assignment]
 
 
 # Neither that there are no NaN, nor sums in any order: whether arrays lie side by side

@@ -245,7 +245,7 @@ def _descend(
     nearest = closest = least = np.inf  # best gap, distance at this smoothing, value
     bounded, lowest = objective.alpha > 0, np.inf
     stalls = idle = steps = 0
-    smallest = False
+    smallest = blocked = False
     before, first, promise = np.inf, np.inf, 0.0
     while True:
         if _suffices(objective, state, monitor, exact) or monitor.spent:
@@ -267,11 +267,11 @@ def _descend(
         known = monitor.done or floor or not bounded or idle > IDLE
         if known and (idle > 3 or (idle and monitor.gap <= ROUNDING)):
             return True, objective, state.params  # rounding has the last word
-        inner = INNER if state.dual > 0 else INNER_BLIND
+        seen = INNER if idle <= 3 else INNER_IDLE
+        inner = seen if state.dual > 0 else INNER_BLIND
         inner = inner if bounded else INNER_UNBOUNDED
-        if idle > 3 and state.dual > 0:
-            inner = max(inner, INNER_IDLE)
-        if hinge and off <= inner * gap:
+        if hinge and (blocked or off <= inner * gap):
+            blocked = False
             slow = gap >= nearest / 2 and state.at.primal > least / 2  # both 0: at rest
             nearest, least = min(gap, nearest), min(state.at.primal, least)
             stalls = stalls + 1 if slow and (monitor.done or smallest) else 0
@@ -292,8 +292,12 @@ def _descend(
             return False, objective, state.params
         before = off
         following, promise = _step(objective, state, monitor, preconditioner, share)
-        if following is None:
-            return True, objective, state.params
+        if following is None:  # rounding hides every gain, or spoils the step
+            spoilt = patience < np.inf and monitor.gap > ROUGHLY
+            if spoilt or monitor.done or smallest or not (hinge and bounded):
+                return not spoilt, objective, state.params
+            blocked = True
+            continue
         steps += 1
         state = following
 
