@@ -20,13 +20,15 @@ HARD = 300.0  # and of features that were not scaled they need too many
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
 # well, or soon leaves them to Newton; size, times classes, and ratio for which it pays.
 FEW_ROWS, FAR = 8, 1e7
-SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 10**8
+SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 3 * 10**7
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
 LARGE, TALL = 10**7, 12  # the same and rows a feature, from which Newton pays
 LARGE_SOFTMAX = 5 * 10**6  # the same for the softmax
 TALLER = 2000  # rows a feature: for the hinge, however small
 FAIRLY_TALL = 5  # the same of the hinge of dense rows
+# Classes from which the softmax of dense rows is the dual's too, up to this ratio.
+SEVERAL, EASY_SEVERAL = 20, 20.0
 MANY = 1000  # params of the softmax of dense rows, from which Newton pays, however few
 # Rows a feature, and more the more classes, up to which hinges can all be met, and the
 # spread of dense rows from which on each row's multipliers hardly depend on others'.
@@ -47,8 +49,9 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float, tries: bool = True)
     The dual wherever sparse data are wide and not far from scaled, rows a feature are
     few, or a strong penalty or rows that are nearly orthogonal make it easy, down to a
     tol that it is slow to reach; Newton where the data are large, and for such rows
-    too; else L-BFGS and Newton. With ``tries`` also the dual where it may be by far the
-    fastest, and is soon seen to be or not. Without numba there is no dual, and only
+    too; else L-BFGS and Newton. With ``tries``, of a fit that has no near start, also
+    the dual for many classes of dense rows, and where it may be by far the fastest, and
+    is soon seen to be or not. Without numba there is no dual, and only
     L-BFGS gets on with few passes over rows that do not fit into memory.
     """
     name = _fastest(data, loss, alpha, tol, tries, _is_installed())
@@ -103,6 +106,10 @@ def _fastest(
     if pays and reachable and needed <= easy:
         return "dual"
     if few and needed <= FAR:
+        return "dual"
+    several = softmax and not data.sparse and data.n_classes >= SEVERAL
+    several &= pays and size <= HUGE and needed <= EASY_SEVERAL
+    if tries and several and tol >= ROUGH:
         return "dual"
     tries &= pays and is_tried(data, loss)
     if tries and needed <= FAR_TRIED and tol >= ROUGH:
