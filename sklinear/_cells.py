@@ -183,6 +183,8 @@ def evaluate(search: Search, task: Task) -> list[Evaluation]:
     scorer = _Scorer(search, group)
     with single_threaded_blas():
         for problem, fold, solution in _solutions(search, task):
+            if search.options.report.stopped:
+                break
             begin = time.perf_counter()
             cells = scorer.score(problem, fold, solution, task)
             scoring += time.perf_counter() - begin

@@ -311,9 +311,13 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             parts = [evaluate(search, task) for task in tasks]
         else:
             require = "sharedmem" if search.stays else None
-            parts = Parallel(n_jobs=self.n_jobs, require=require)(
-                delayed(evaluate)(search, task) for task in tasks
-            )
+            try:
+                parts = Parallel(n_jobs=self.n_jobs, require=require)(
+                    delayed(evaluate)(search, task) for task in tasks
+                )
+            except BaseException:
+                search.options.report.stopped = True  # nobody else ends threads
+                raise
         return [evaluation for part in parts for evaluation in part]
 
     # The choice -------------------------------------------------------------------
