@@ -25,7 +25,12 @@ from sklinear import (
     _data,
     _mapped,
 )
-from sklinear._solvers import _costs
+from sklinear._losses import Hinge
+from sklinear._objective import Objective
+from sklinear._solvers import _costs, _streaming
+from sklinear._solvers._curvature import StreamedHessian
+from sklinear._solvers._preconditioner import Preconditioner
+from sklinear._variables import choose_variables
 
 # sums over the same blocks, in the same order but for what an excerpt has led to: a fit
 # to a gap of 1e-12 determines its objective to that, and its coefficients to the root
@@ -308,6 +313,26 @@ def test_rows_that_come_in_pieces_may_be_mapped(loss, mapped):
         models[0].partial_fit(rows[piece], y[piece], classes=range(10))
         models[1].partial_fit(X[piece], y[piece], classes=range(10))
     np.testing.assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-10)
+
+
+def test_of_a_hinge_only_rows_that_it_bends_at_are_copied(mapped, monkeypatch):
+    check = partial(_checks.check_read, name="LinearSVMClassifier")
+    weights = np.arange(len(y)) % 3 / (np.arange(len(y)) % 3).sum()
+    data = _data.Data(_mapped.Mapped(mapped(X.astype("u1")), check), y, weights, 10)
+    variables = choose_variables(data.excerpt, 1.0, 1.0, True)
+    objective = Objective(data, Hinge(1.0, width=0.2), 1.0, True, variables)
+    rng = np.random.default_rng(0)
+    params, direction = rng.normal(size=(2, *objective.shape))
+    at = objective.at(0.1 * params)
+    preconditioner = Preconditioner(np.random.RandomState(0))
+    H, _ = _streaming.bending(objective, at, preconditioner)
+    assert H.objective.data.X.dtype == np.uint8
+    assert 10 < H.objective.data.shape[0] < np.count_nonzero(weights) * 0.9
+    whole = StreamedHessian(objective, at)
+    np.testing.assert_allclose(H(direction)[0], whole(direction)[0], rtol=1e-9)
+    monkeypatch.setattr(_streaming, "BENT", 10 * X.shape[1])
+    assert _streaming.bending(objective, at, preconditioner) is None
+    assert preconditioner.unbent == 0.2  # of rows as wide as that there are too many
 
 
 # Memory -------------------------------------------------------------------------------

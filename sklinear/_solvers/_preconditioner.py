@@ -48,6 +48,7 @@ class Preconditioner:
         self.rng = rng
         self.stale = True
         self.excerpt_helps = True  # where there is one of the rows
+        self.unbent = np.inf  # width of a hinge from which on too many rows bend it
         self._apply: Precondition | None = None
         self._cost = self._work = 0.0
         self.last = 0.0  # operations of the last step's conjugate gradients

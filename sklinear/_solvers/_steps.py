@@ -75,8 +75,9 @@ def cg_step(
     preconditioner: Preconditioner,
     enough: float | None,
     settled: float,
+    most: int = CG_STEPS,
 ) -> tuple[np.ndarray, Arrays, float]:
-    """Truncated conjugate gradients (Steihaug 1983).
+    """Truncated conjugate gradients (Steihaug 1983), at ``most`` so many.
 
     The step, its change of the scores, and what is left of the residual. It ends where
     a part ``enough`` is left, by default superlinearly little.
@@ -90,7 +91,7 @@ def cg_step(
         enough = min(0.01, np.sqrt(start))
     data = H.objective.data
     part = data.shape[0] / monitor.n_rows * (1.0 if data.streamed else CG_PART)
-    for before in range(CG_STEPS):
+    for before in range(most):
         Hp, pushed = H(p)
         Hp += ridge * p
         curvature = float(np.vdot(p, Hp))
@@ -117,7 +118,7 @@ def cg_step(
             break
         p = z + (rz / last) * p
     else:
-        preconditioner.failed = True
+        preconditioner.failed |= most == CG_STEPS
     return step, change, rz / start if start > 0 else 0.0
 
 

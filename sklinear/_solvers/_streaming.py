@@ -8,11 +8,15 @@ centred, once more in each visit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
+from sklinear._data import Data
 from sklinear._duality import dual_value
+from sklinear._losses import Hinge
 from sklinear._objective import Objective, Point, probe, visits
 from sklinear._solvers._curvature import Hessian, StreamedHessian
 from sklinear._solvers._preconditioner import (
@@ -30,7 +34,11 @@ INNER = 1e-3  # of a residual, what the excerpt's own conjugate gradients leave
 # Of conjugate gradients for a digit of the residual, from which on an excerpt is too
 # unlike all the rows: of those near a boundary it has too few. Blocks do better then.
 PASSES = 6
+EXCERPT_STEPS = 8
+BENT = 2**25  # bytes of the rows that a hinge bends at, up to which they are copied
 SEARCHES = 8  # passes of a line search: the last bracket is below rounding
+
+Build = Callable[..., Any]  # of the ridge and a generator, a preconditioner
 
 
 def visit(objective: Objective, params: np.ndarray) -> State:
@@ -52,8 +60,8 @@ def step(
 
     Also what part of the distance from the optimum the step should leave. A pass a
     dense step, or about one for each step of conjugate gradients, few where there is an
-    excerpt of the rows; one for the next point, and two more where the whole step is
-    too long.
+    excerpt of the rows, one where those that a hinge bends at are copied; one for the
+    next point, and two more where the whole step is too long.
     """
     gradient, at, promise = state.at.gradient, state.U, 0.0
     assert isinstance(at, Point)
@@ -61,23 +69,77 @@ def step(
     if dense:
         move = streamed_dense_step(objective, at, gradient, ridge)
     else:
-        ridge *= 1e-2
-        before = len(monitor.history)
-        excerpt = objective.data.excerpt is not None and preconditioner.excerpt_helps
-        if excerpt:
-            inverse = inverse_of_excerpt(objective, at, ridge, monitor, preconditioner)
-        else:
-            rng = preconditioner.rng
-            build = partial(streamed_inverse, objective, at, ridge, rng)
-            inverse = preconditioner(build)
-        H = StreamedHessian(objective, at)
-        move, _, promise = cg_step(
-            H, gradient, inverse, ridge, monitor, preconditioner, None, settled
-        )
-        taken = len(monitor.history) - before
-        if excerpt and taken > PASSES * -np.log10(np.clip(promise, 1e-300, 1.0)):
-            preconditioner.excerpt_helps, preconditioner.stale = False, True
+        args = monitor, preconditioner, 1e-2 * ridge, settled
+        move, promise = _conjugate(objective, at, gradient, *args)
     return _search(objective, state, move), promise
+
+
+def _conjugate(
+    objective: Objective,
+    at: Point,
+    gradient: np.ndarray,
+    monitor: Monitor,
+    preconditioner: Preconditioner,
+    ridge: float,
+    settled: float,
+) -> tuple[np.ndarray, float]:
+    """The move of conjugate gradients, and what part of the residual it leaves."""
+    shared = ridge, monitor, preconditioner, None, settled
+    rng, before = preconditioner.rng, len(monitor.history)
+    bent = bending(objective, at, preconditioner)
+    if bent is not None:
+        H, inverse = bent[0], preconditioner(partial(bent[1], ridge, rng))
+        move, _, promise = cg_step(H, gradient, inverse, *shared)
+        return move, promise
+    whole = StreamedHessian(objective, at)
+    if objective.data.excerpt is None or not preconditioner.excerpt_helps:
+        build = partial(streamed_inverse, objective, at, ridge, rng)
+        inverse = preconditioner(build)
+        move, _, promise = cg_step(whole, gradient, inverse, *shared)
+        return move, promise
+    inverse = inverse_of_excerpt(objective, at, ridge, monitor, preconditioner)
+    move, _, promise = cg_step(whole, gradient, inverse, *shared, EXCERPT_STEPS)
+    taken = len(monitor.history) - before
+    if taken > PASSES * -np.log10(np.clip(promise, 1e-300, 1.0)):
+        preconditioner.excerpt_helps, preconditioner.stale = False, True
+    return move, promise
+
+
+def bending(
+    objective: Objective, at: Point, preconditioner: Preconditioner
+) -> tuple[Hessian, Build] | None:
+    """The Hessian of a hinge from a copy of the rows that it bends at, if they are few.
+
+    Of a file's: those of other machines stay where they are.
+    """
+    data, loss, parts, size = objective.data, objective.loss, [], 0
+    if not (data.mapped and isinstance(loss, Hinge)):
+        return None
+    if loss.width >= preconditioner.unbent:
+        return None
+    for block, own, (scores,) in visits(data, at):
+        bends = own.diagonal(scores, block.y).any(axis=1) & (block.weights > 0)
+        rows = block.X[bends].astype(data.X.dtype)
+        parts.append((rows, block.y[bends], block.weights[bends]))
+        size += rows.nbytes
+        if size > BENT:
+            preconditioner.unbent = loss.width
+            return None
+    X, y, weights = map(np.concatenate, zip(*parts, strict=True))
+    few = Data(X, y, weights, data.n_classes, data.dtype, data.tally)
+    return kept(objective.replace(data=few), at) if len(y) else None
+
+
+def kept(objective: Objective, at: Point) -> tuple[Hessian, Build]:
+    """The Hessian of rows in memory, and what makes the inverse of its blocks."""
+    data = objective.data
+    diagonal = np.empty((data.shape[0], data.n_classes), data.dtype, "F")
+    products = []
+    for block, loss, (scores,) in visits(data, at):
+        products.append(loss.hessian(scores, block.y, block.weights))
+        part = loss.diagonal(scores, block.y)
+        np.multiply(part, block.weights[:, None], out=diagonal[block.rows])
+    return Hessian(objective, products), partial(inverse_of_blocks, objective, diagonal)
 
 
 def inverse_of_excerpt(
@@ -88,15 +150,8 @@ def inverse_of_excerpt(
     preconditioner: Preconditioner,
 ) -> Precondition:
     """The inverse of the Hessian of an excerpt of the rows: no pass over the others."""
-    few = objective.replace(data=objective.data.excerpt)
-    diagonal = np.empty((few.data.shape[0], few.data.n_classes), few.data.dtype, "F")
-    products = []
-    for block, loss, (scores,) in visits(few.data, at):
-        products.append(loss.hessian(scores, block.y, block.weights))
-        part = loss.diagonal(scores, block.y)
-        np.multiply(part, block.weights[:, None], out=diagonal[block.rows])
-    build = partial(inverse_of_blocks, few, diagonal, ridge, preconditioner.rng)
-    H, blocks = Hessian(few, products), preconditioner(build)
+    H, build = kept(objective.replace(data=objective.data.excerpt), at)
+    blocks = preconditioner(partial(build, ridge, preconditioner.rng))
 
     def apply(r: np.ndarray) -> np.ndarray:
         return cg_step(H, -r, blocks, ridge, monitor, preconditioner, INNER, 0.0)[0]
