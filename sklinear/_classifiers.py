@@ -54,10 +54,11 @@ class LinearSVMClassifier(LinearClassifier):
           left to Newton's method. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "dual" for sparse data with many features, for few rows a feature and,
-          for the hinges, under a strong penalty, if numba is installed and the data are
-          not small; else "newton" for large data and "lbfgs" for small. The hinges of
-          not many rows a feature are tried with "dual" and soon left to "newton" if
-          classes are not apart enough. ``solver_`` tells.
+          under a strong penalty, for the hinges and for the softmax of many classes, if
+          numba can be imported and the data are not small; else "newton" for large
+          data and "lbfgs" for small. The hinges of not many rows a feature are tried
+          with "dual" and soon left to "newton" if classes are not apart enough.
+          ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then
         proven to be within ``tol`` of the optimum. At the default, labels of test rows
@@ -210,10 +211,11 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
           left to Newton's method. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "dual" for sparse data with many features, for few rows a feature and,
-          for the hinges, under a strong penalty, if numba is installed and the data are
-          not small; else "newton" for large data and "lbfgs" for small. The hinges of
-          not many rows a feature are tried with "dual" and soon left to "newton" if
-          classes are not apart enough. ``solver_`` tells.
+          under a strong penalty, for the hinges and for the softmax of many classes, if
+          numba can be imported and the data are not small; else "newton" for large
+          data and "lbfgs" for small. The hinges of not many rows a feature are tried
+          with "dual" and soon left to "newton" if classes are not apart enough.
+          ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then
         proven to be within ``tol`` of the optimum. At the default, labels of test rows
