@@ -21,7 +21,7 @@ from sklinear._data import Data
 from sklinear._duality import dual_value, relative_gap
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Objective
-from sklinear._solvers import _frame, _preconditioner, choose
+from sklinear._solvers import _dual_blocks, _frame, _preconditioner, choose
 from sklinear._solvers._active import active_hessian, active_margins, active_step
 from sklinear._solvers._auto import _mean_square
 from sklinear._solvers._curvature import (
@@ -179,6 +179,7 @@ def test_auto_picks(loss, shape, sparse, alpha, expected, monkeypatch):
     X = scipy.sparse.csr_matrix(X * (X > 1)) if sparse else X
     data = Data(X, rng.integers(3, size=shape[0]), np.full(shape[0], 1 / shape[0]), 3)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(_dual_blocks, "numba", object())
     assert choose(data, loss, alpha, 1e-4) == expected
     if expected == "dual" and not sparse:  # where it ends slowly
         assert choose(data, loss, alpha, 1e-8) == "newton"
@@ -421,6 +422,7 @@ def test_auto_takes_the_dual_for_few_rows_that_are_nearly_orthogonal(
     loss, rank, n_classes, alpha, tol, expected, monkeypatch
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(_dual_blocks, "numba", object())
     rng = np.random.default_rng(0)
     n, d = 900, 600
     X = rng.normal(size=(n, d))
