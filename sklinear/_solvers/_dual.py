@@ -118,7 +118,7 @@ def import_kernels() -> Any:
 
     if _dual_blocks.numba is None:
         raise ImportError(
-            f"solver='dual' needs numba, which cannot be imported "
+            "solver='dual' needs numba, which cannot be imported "
             f'({_dual_blocks.missing}): pip install "sklinear[fast]".'
         )
     return _dual_kernels

@@ -34,7 +34,7 @@ INNER = 1e-3  # of a residual, what the excerpt's own conjugate gradients leave
 # Of conjugate gradients for a digit of the residual, from which on an excerpt is too
 # unlike all the rows: of those near a boundary it has too few. Blocks do better then.
 PASSES = 6
-EXCERPT_STEPS = 8
+EXCERPT_STEPS = 8  # of them, after which the move is taken as it is
 BENT = 2**25  # bytes of the rows that a hinge bends at, up to which they are copied
 SEARCHES = 8  # passes of a line search: the last bracket is below rounding
 
