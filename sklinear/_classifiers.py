@@ -69,7 +69,7 @@ class LinearSVMClassifier(LinearClassifier):
         Iterations of "lbfgs" and "newton", epochs of "sgd" and "dual". A Newton step is
         one; of its conjugate gradients each after the first counts as a tenth more (as
         one where rows are read from a file or lie on a cluster), times its share of the
-        rows.
+        rows. An epoch of "dual" counts as its share of the rows, at least as a tenth.
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an
         epoch would have fewer than 100 steps.
@@ -226,7 +226,7 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         Iterations of "lbfgs" and "newton", epochs of "sgd" and "dual". A Newton step is
         one; of its conjugate gradients each after the first counts as a tenth more (as
         one where rows are read from a file or lie on a cluster), times its share of the
-        rows.
+        rows. An epoch of "dual" counts as its share of the rows, at least as a tenth.
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an
         epoch would have fewer than 100 steps.

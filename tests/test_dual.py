@@ -414,6 +414,31 @@ def test_of_many_classes_few_are_worked_on(monkeypatch, loss, fit_intercept, lis
     assert Q * (1 - other.dual_gap_) <= P
 
 
+@pytest.mark.parametrize("k", [8, 40])  # whose epochs leave out rows, and classes too
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_an_epoch_counts_as_its_share_of_the_rows(monkeypatch, loss, k):
+    pytest.importorskip("numba")
+    shares, own = [], _dual.Ascent.epoch
+
+    def epoch(self, rng, whole):
+        before = self.data.tally.rows
+        gap = own(self, rng, whole)
+        shares.append((self.data.tally.rows - before) / len(self.data.y))
+        return gap
+
+    monkeypatch.setattr(_dual.Ascent, "epoch", epoch)
+    X, y = documents(900, 600, k)
+    limit = 30
+    model = classifier(loss, solver="dual", alpha=1e-6, tol=1e-6, max_iter=limit)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert model.n_iter_ == limit
+    assert len(shares) > limit
+    assert max(shares) == shares[-1] == 1  # the last one's gap is proven
+    counted = sum(max(share, 0.1) for share in shares)
+    assert limit - 1e-6 <= counted < limit + 1
+
+
 @pytest.mark.parametrize("alpha", [10, 1, 0.1, 0.01])
 @pytest.mark.parametrize("k", [8, 40])
 def test_a_strong_penalty_leaves_the_intercept_to_be_found(k, alpha):

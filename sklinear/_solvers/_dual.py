@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -148,8 +149,8 @@ def descend(
     near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
     balanced, intercept = np.inf, ascent.intercept()
     seen, met, known, was = FIRST_SEEN, np.inf, 1, np.inf
-    for epoch in range(epochs):
-        last = epoch + 1 == epochs or len(monitor.history) + 1 >= monitor.max_iter
+    for epoch in count():
+        last = monitor.left <= 1 or (cheap and epoch + 1 == epochs)
         whole = near or last or epoch < 2 or epoch >= due
         if epoch % FRESH == FRESH - 1:
             ascent.rebuild()
@@ -179,10 +180,10 @@ def descend(
                 monitor.guess = primal
                 if wanted:
                     monitor.guessed = objective.join(*ascent.params())
-        monitor.count()
+        monitor.count(ascent.share)
         if (monitor.report.stopped or cheap) and monitor.guessed is not None:
             monitor.offer(monitor.guessed, monitor.guess)
-        if monitor.done or monitor.spent:
+        if monitor.done or monitor.spent or (cheap and epoch + 1 == epochs):
             return False
         lost = (few and whole and gap > STUCK) or ascent.primal > at_start
         if whole and gap > min((trial[e] for e in trial if e <= epoch), default=np.inf):
@@ -190,9 +191,8 @@ def descend(
         if epoch >= LOST and (lost or is_dense(objective)):
             return True
         if whole and epoch >= 2 * known:
-            pace = SLOWING * (epochs - epoch) / (epoch - known)
+            pace = SLOWING * max(epochs - epoch, 0) / (epoch - known)
             faster = (max(gap, 0.0) / max(gap, was)) ** pace
             if newton and gap * faster > monitor.tol and epoch >= 2 * LOST:
                 return True
             known, was = epoch, max(gap, np.finfo(float).tiny)
-    return False

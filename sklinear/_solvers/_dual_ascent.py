@@ -28,6 +28,7 @@ DRIFT = 0.1  # of an intercept, beyond which they are looked at, in units of a s
 STEP = 1.25  # by which the proximal term is weakened or strengthened
 FALLING = 0.6  # of what the intercept's constraint was missed by an epoch before
 REACH = 0.1  # of a move that settles the intercept, in units of a score
+LEAST_SHARE = 0.1  # of an epoch, that one of few rows counts as
 LISTED = 32  # multipliers of a row above 0 that are kept in mind, at most
 WIDTHS = (1.0, 0.1, 0.01)  # at which a warm start's margins are rounded
 
@@ -91,6 +92,7 @@ class Ascent:
         self.works = self.power > 0 and data.sparse and k > MANY
         self.works &= k * len(csr[0]) < 2**32  # places are uint32
         self.gaps, self.primal = np.zeros(n), np.inf
+        self.share = 1.0  # of the rows that the last epoch visited
         self.missing = np.inf  # of the intercept's constraint
         self._start(*start)
 
@@ -153,7 +155,6 @@ class Ascent:
         state, scales, packed = self.state, self.scales, not self.data.sparse
         state.b_ref[:] = self.intercept()
         kernels, rows = self.kernels, self.counted
-        self.data.tally.add(len(rows))
         if self.works and not whole:
             return self._work_on(rng) / self.primal
         self._return()
@@ -161,6 +162,7 @@ class Ascent:
         more = (self.lists,) if self.power else ()
         if not whole and len(rows) > FEW:
             rows = rows[self.gaps[rows] > LEFT * self.gaps[rows].mean()]
+        self._visits(len(rows))
         loss = 0.0
         for part_rows, part in self._chunks(rng.permutation(rows)):
             args = part_rows, state, scales, part, packed, self.power, self.gaps
@@ -185,9 +187,16 @@ class Ascent:
             self.work = working.gathered(self.room, *parts, *more)
             self.reused = 0
         self.at_work = True
-        left = LEFT_AT_WORK * self.work.facts[:, working.GAP].mean()
+        gaps = self.work.facts[:, working.GAP]
+        left = LEFT_AT_WORK * gaps.mean()
+        self._visits(np.count_nonzero(gaps > left))
         args = self.state, self.scales, self.power, left
         return working.work_epoch(self.work, *args)
+
+    def _visits(self, count: int) -> None:
+        """Of so many rows, in the epoch that begins."""
+        self.data.tally.add(count)
+        self.share = max(count / len(self.counted), LEAST_SHARE)
 
     def _is_as_it_was(self) -> bool:
         """Whether what was worked on last time is nearly what is to be now."""

@@ -150,6 +150,11 @@ class Monitor:
         if self.report.listens:
             self.report(Progress(len(self.history), value, self.gap, self._best))
 
+    @property
+    def left(self) -> float:
+        """Iterations that are allowed still."""
+        return self.max_iter - len(self.history) - self.pending
+
     def _best(self) -> Params:
         """W and b of the best point."""
         assert self.split is not None
