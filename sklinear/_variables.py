@@ -22,6 +22,7 @@ from sklinear._data import Data
 
 # Beyond this many features a (d, d) factor costs more than it saves.
 LARGEST_FACTOR = 1024
+ROUNDED = 8.0  # units in the last place of a mean, that centred numbers may be off
 LARGEST_SPARSE_FACTOR = 128  # where a product with it may have many more terms than X
 
 
@@ -104,16 +105,18 @@ def choose_variables(
     same of C's diagonal. O(n d^2 + d^3) time and O(d^2) memory, or O(n d) and O(d).
     """
     d = data.shape[1]
-    mean = np.zeros(d)
+    mean, total = np.zeros(d), 0.0
     if fit_intercept:
         total, sums = data.total(_first_moments, curvature)
         mean = sums / total
     diagonal |= d > (LARGEST_SPARSE_FACTOR if data.sparse else LARGEST_FACTOR)
     bound = data.total(_second_moments, curvature, mean, diagonal)
+    used = ~_is_noise(data, bound, mean, total, alpha)
     if diagonal:
-        return Variables(mean, _inverse_root(bound + 2 * alpha))
+        return Variables(mean, _inverse_root(used * (bound + 2 * alpha)))
     bound.flat[:: d + 1] += 2 * alpha
-    scale = _inverse_root(np.diag(bound))  # a unit diagonal first, for Cholesky's sake
+    # a unit diagonal first, for Cholesky's sake
+    scale = _inverse_root(used * np.diag(bound))
     bound *= scale
     bound *= scale[:, None]
     bound.flat[:: d + 1] += 1e-10  # duplicate columns at alpha = 0
@@ -141,11 +144,12 @@ def _second_moments(
     """Sum of the centred rows' products (d, d), or squares (d,), so weighted."""
     d, curvatures = len(mean), data.weights * curvature
     if diagonal and data.sparse:
-        each = np.repeat(curvatures, np.diff(data.X.indptr))
-        squares = np.square(data.X.data, dtype=np.float64)
-        squares = np.bincount(data.X.indices, weights=each * squares, minlength=d)
-        cross = data.X.T @ curvatures
-        return np.maximum(squares - mean * (2 * cross - curvatures.sum() * mean), 0)
+        each, indices = np.repeat(curvatures, np.diff(data.X.indptr)), data.X.indices
+        squares = np.square(data.X.data - mean[indices])
+        squares = np.bincount(indices, weights=each * squares, minlength=d)
+        zeros = curvatures.sum() - np.bincount(indices, weights=each, minlength=d)
+        zeros[np.bincount(indices, minlength=d) == len(curvatures)] = 0
+        return squares + np.maximum(zeros, 0) * np.square(mean)
     bound = np.zeros((d,) if diagonal else (d, d))
     for block in data:
         centred = (block.X @ np.eye(d) if data.sparse else block.X) - mean
@@ -156,6 +160,18 @@ def _second_moments(
         else:
             bound += centred.T @ (each[:, None] * centred)
     return bound
+
+
+def _is_noise(
+    data: Data, bound: np.ndarray, mean: np.ndarray, total: float, alpha: float
+) -> np.ndarray:
+    """Whether a feature's spread is what rounding leaves of equal numbers, and there is
+    next to no penalty to keep a factor from making it 1, (d,).
+    """
+    spread = np.diag(bound) if bound.ndim == 2 else bound
+    off = data.shape[0] * np.finfo(np.float64).eps * mean  # of a mean, at most
+    one = ROUNDED * np.finfo(data.dtype).eps * mean
+    return (spread <= total * off**2) & (2 * alpha <= total * one**2)
 
 
 def _inverse_root(diagonal: np.ndarray) -> np.ndarray:

@@ -238,6 +238,35 @@ def test_columns_of_zeros_are_no_information_without_a_penalty_either(
     assert fit(model, container(padded), y, may_warn=True) <= value * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("value", [0.1, 1e4 + 0.1])
+@pytest.mark.parametrize("alpha", [0.0, 1e-100])
+@pytest.mark.parametrize(
+    ("container", "dtype"),
+    [
+        (np.asarray, np.float64),
+        (np.asarray, np.float32),
+        (scipy.sparse.csr_matrix, np.float32),
+    ],
+)
+def test_equal_numbers_are_no_information_without_a_penalty_either(
+    model, solver, container, value, alpha, dtype
+):
+    # their spread was what rounding left of them, and made 1: objectives up to 1e14
+    model.set_params(alpha=alpha, solver=solver, random_state=0, max_iter=200)
+    padded = np.hstack([X, np.full((len(X), 2), [value, 7.0])]).astype(dtype)
+    if solver == "sgd":  # it has no bound
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            model.fit(container(padded), y)
+        reached = objective(model, padded.astype(np.float64), y)
+    else:
+        reached = fit(model, container(padded), y, may_warn=True)
+    plain = clone(model).set_params(solver="newton")
+    # no bound tells when to stop: two fits end as far apart
+    slack = 0.5 if alpha and getattr(model, "loss", None) == "hinge" else 0.1
+    assert reached <= fit(plain, X, y, may_warn=True) * (1 + slack)
+
+
 def test_rows_at_the_centre_are_not_certified_without_a_penalty(model):
     model.set_params(alpha=0.0, fit_intercept=False)
     fit(model, X, y, may_warn=True)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -149,7 +148,9 @@ def descend(
     near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
     balanced, intercept = np.inf, ascent.intercept()
     seen, met, known, was = FIRST_SEEN, np.inf, 1, np.inf
-    for epoch in count():
+    epoch = -1
+    while True:
+        epoch += 1
         last = monitor.left <= 1 or (cheap and epoch + 1 == epochs)
         whole = near or last or epoch < 2 or epoch >= due
         if epoch % FRESH == FRESH - 1:

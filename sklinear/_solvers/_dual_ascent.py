@@ -189,7 +189,7 @@ class Ascent:
         self.at_work = True
         gaps = self.work.facts[:, working.GAP]
         left = LEFT_AT_WORK * gaps.mean()
-        self._visits(np.count_nonzero(gaps > left))
+        self._visits(int(np.count_nonzero(gaps > left)))
         args = self.state, self.scales, self.power, left
         return working.work_epoch(self.work, *args)
 
