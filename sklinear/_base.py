@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -29,6 +29,7 @@ from sklinear._checks import (
     check_block_weights,
     check_classes,
     check_labels,
+    check_params,
     check_read,
     check_sign,
     check_size,
@@ -139,7 +140,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         ConvergenceWarning
             If the fit ends before ``tol`` is reached.
         """
-        self._validate_params()
+        check_params(self)
         solution, asked_to_stop = self._fit(X, y, sample_weight)
         if not (solution.converged or asked_to_stop):
             self._warn(solution)
@@ -257,7 +258,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             If a parameter, X, y or the weights are not as described, ``classes`` is
             missing in the first call, or a label is not among them.
         """
-        self._validate_params()
+        check_params(self)
         if is_dask(X):
             raise ValueError(
                 "partial_fit needs rows in memory, got a Dask collection: give it one "
@@ -271,10 +272,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         first = not hasattr(self, "classes_")
         X, y = self._validate_data(X, y, reset=first)
         known = stream_classes(classes, None if first else self.classes_, y)
-        weights = check_block_weights(sample_weight, X.shape[0])
-        check_consistent_length(X, weights)
-        if not weights.any():
-            raise ValueError(NO_WEIGHT)
+        weights = self._sample_weights(X, sample_weight)
         if self.class_weight is not None:
             with np.errstate(over="ignore"):
                 weights = weights * weights_of_classes(self.class_weight, known, y)
@@ -300,7 +298,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         self.coef_, self.intercept_ = rows_of(
             scale * W, scale * b, computing_dtype(X.dtype)
         )
-        self.solver_ = "sgd"
+        self.n_iter_, self.loss_curve_, self.solver_ = 1, [], "sgd"
         self._forget_proofs()
         return self
 
@@ -331,7 +329,6 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             )
             X = canonical(X)
             check_size(X)
-        check_classification_targets(y)
         return X, y
 
     def _distributed_data(
@@ -372,6 +369,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
         With the class weights; rows of weight 0 are labelled 0.
         """
+        check_classification_targets(y)
         counted, each = weights > 0, np.ones(1)
         classes = np.unique(y[counted])
         if isinstance(self.class_weight, dict):
@@ -394,8 +392,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         """The parameters that speak to solvers."""
         return Options(
             max(self.tol - PROOF, self.tol / 2),
-            self.max_iter,
-            self.batch_size,
+            int(self.max_iter),
+            int(self.batch_size),
             self.learning_rate,
             check_random_state(self.random_state),
             report,

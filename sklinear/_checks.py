@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from sklearn import get_config
 from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import assert_all_finite, check_array, column_or_1d
 
@@ -17,6 +18,12 @@ RANGE = 1e-100, 1e100  # of alpha and delta: their squares stay finite too
 LEAST_WEIGHT = 1e-300  # of a row, beside the largest: no class may lose its mass
 KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converted
 KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
+
+
+def check_params(estimator: Any) -> None:
+    """Types and ranges, unless scikit-learn is configured to take them on trust."""
+    if not get_config()["skip_parameter_validation"]:
+        estimator._validate_params()
 
 
 def in_range(name: str, value: Any) -> float:
@@ -115,6 +122,10 @@ def stream_classes(
                 f"classes must be an array of shape (n_classes,), got {classes!r}."
             )
         known = np.unique(classes)
+        if known.dtype.kind == "f" and not np.all(
+            np.isfinite(known) & (known == np.round(known))
+        ):
+            raise ValueError(f"classes must be whole numbers or names, got {known}.")
     if before is not None and not np.array_equal(known, before):
         raise ValueError(
             f"classes must be those of the first call, {before}, got {known}."
@@ -182,7 +193,9 @@ def check_block_weights(sample_weight: Any, n: int) -> np.ndarray:
 
 
 def check_sign(weights: np.ndarray) -> None:
-    """No weight may be negative."""
+    """No weight may be negative; nor infinite, if it is one number for all rows."""
+    if not np.isfinite(weights).all():
+        raise ValueError(f"sample_weight must be finite, got {weights.max()}.")
     if weights.min() < 0:
         raise ValueError(
             "sample_weight must be >= 0. Negative values in data passed to "

@@ -37,7 +37,7 @@ from sklinear._cells import (
     evaluate,
     jobs_of,
 )
-from sklinear._checks import loaded
+from sklinear._checks import check_params, loaded
 from sklinear._data import Data
 from sklinear._folds import Group, grouped
 from sklinear._predictor import LinearPredictor, refitted
@@ -154,7 +154,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             classes have weight, or no fold could be fitted.
         """
         _refuse_dask(self, X, y)
-        self._validate_params()
+        check_params(self)
         extra = {name: params[name] for name in params if name != "groups"}
         _raise_for_params(extra, self, "fit")
         for note in self._fit(X, y, sample_weight, params):

@@ -212,6 +212,8 @@ def _as_scores_and_labels(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     scores, y = np.asarray(scores), np.asarray(y)
     if not np.issubdtype(scores.dtype, np.floating):
         scores = scores.astype(np.float64)
+    elif scores.dtype == np.float16:  # too coarse for what is nearly 0
+        scores = scores.astype(np.float32)
     if scores.ndim != 2 or y.shape != scores.shape[:1]:
         raise ValueError(
             "scores must have shape (n_samples, n_classes) and y (n_samples,), got "
@@ -224,4 +226,4 @@ def _as_scores_and_labels(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
             f"y must hold class indices in 0..{scores.shape[1] - 1}, got "
             f"{y.min()}..{y.max()}."
         )
-    return scores, y
+    return scores, y.astype(np.intp, copy=False)  # small integers would wrap around

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from conftest import SOLVERS, classifier
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -117,6 +118,24 @@ def test_init_stores_whatever_comes():
         model = kind(**dict.fromkeys(names, junk))
         assert all(value is junk for value in model.get_params().values())
         assert vars(model).keys() == names.keys()
+
+
+def test_parameters_are_taken_on_trust_where_scikit_learn_is_told_so(model):
+    model.set_params(alpha=np.array(0.1))  # is no float
+    with pytest.raises(ValueError, match="alpha"):
+        model.fit(X, y)
+    with config_context(skip_parameter_validation=True):
+        model.fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+
+
+@pytest.mark.parametrize("value", [np.int8(100), np.uint8(200)])
+def test_small_integers_are_integers(model, value):
+    want = clone(model).set_params(batch_size=int(value), max_iter=int(value))
+    model.set_params(batch_size=value, max_iter=value)
+    for each in (model, want):
+        each.partial_fit(np.tile(X, (3, 1)), np.tile(y, 3), classes=[0, 1, 2])
+    np.testing.assert_array_equal(model.coef_, want.coef_)
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
@@ -232,6 +251,10 @@ BAD_WEIGHTS = {
     "all zero": (np.zeros(150), "(?i)sample.weight.*zero"),
     "NaN": (weights(np.nan), "sample_weight contains NaN"),
     "inf": (weights(np.inf), "sample_weight contains infinity"),
+    "one NaN for all": (np.nan, "sample_weight must be finite, got nan"),
+    "one inf for all": (np.inf, "sample_weight must be finite, got inf"),
+    "none": ([], "(?i)found array with 0 sample"),
+    "a column": (np.ones((150, 1)), "(?i)sample.weight.* 1D array"),
     "too few": (np.ones(149), r"(?i)sample_weight.*149.*150"),
     "2-d": (np.ones((150, 2)), "(?i)sample.weight.* 1D array"),
     "text": (["heavy"] * 150, "(?i)sample_weight|convert string"),
@@ -244,6 +267,10 @@ def test_bad_sample_weights_are_refused(model, weight, message):
     with pytest.raises(ValueError, match=message):
         model.fit(X, y, sample_weight=weight)
     assert not hasattr(model, "coef_")
+    if "at least 2 classes" not in message:  # the others may come later
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(X, y, [0, 1, 2], sample_weight=weight)
+        assert not hasattr(model, "coef_")
 
 
 BAD_CLASS_WEIGHTS = {
@@ -318,7 +345,11 @@ def test_the_first_partial_fit_needs_all_classes(model):
         model.partial_fit(X, y, classes=[0, 1, 2, np.nan])
     with pytest.raises(ValueError, match=r"classes must be .*\(n_classes,\), got \[\["):
         model.partial_fit(X, y, classes=[[0, 1, 2]])
-    with pytest.raises(ValueError, match=r"inconsistent .*150, 149"):
+    with pytest.raises(ValueError, match="classes must be whole numbers or names"):
+        model.partial_fit(X, y, classes=[0, 1, 2, np.inf])
+    with pytest.raises(ValueError, match="classes must be whole numbers or names"):
+        model.partial_fit(X, y, classes=[0, 0.5, 1, 2])
+    with pytest.raises(ValueError, match=r"sample_weight.*149.*150"):
         model.partial_fit(X, y, [0, 1, 2], np.ones(149))
     assert not hasattr(model, "coef_")
     assert not hasattr(model, "classes_")
@@ -343,7 +374,9 @@ def test_later_calls_of_partial_fit_keep_classes_and_features(model):
         model.partial_fit(X[:, :3], y)
     with pytest.raises(ValueError, match="Input X contains NaN"):
         model.partial_fit(with_value(np.nan), y)
-    with pytest.raises(ValueError, match="continuous"):
+    with pytest.raises(
+        ValueError, match=r"y must hold classes .*got \[0\.5 1\.5 2\.5\]"
+    ):
         model.partial_fit(X, y + 0.5)
     with pytest.raises(ValueError, match=r"sample_weight.* >= 0"):
         model.partial_fit(X, y, sample_weight=weights(-1))

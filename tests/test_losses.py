@@ -275,6 +275,24 @@ def test_float32_stays_float32(loss):
 
 
 @each_loss
+def test_labels_may_be_integers_of_any_size(loss):
+    # y * n wrapped around in int8, and uint64 is no index
+    rng = np.random.default_rng(0)
+    scores, y = np.asfortranarray(rng.normal(size=(300, 5))), rng.integers(5, size=300)
+    values, gradient = loss(scores, y)
+    for dtype in (np.int8, np.uint8, np.int16, np.uint64):
+        again, slope = loss(scores, y.astype(dtype))
+        np.testing.assert_array_equal(again, values)
+        np.testing.assert_array_equal(slope, gradient)
+
+
+def test_half_precision_scores_are_taken_as_float32():
+    values, _ = losses.cross_entropy(np.array([[0, -20, -9]], np.float16), [1])
+    assert values.dtype == np.float32
+    assert values[0] == pytest.approx(20 + np.log1p(np.exp(-9.0) + np.exp(-20.0)))
+
+
+@each_loss
 def test_integer_scores_and_lists_are_taken_as_float64(loss):
     values, gradient = loss([[3, 1, 2]], [1])
     expected = loss(np.array([[3.0, 1.0, 2.0]]), np.array([1]))

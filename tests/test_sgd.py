@@ -4,6 +4,7 @@ import copy
 import pickle
 import tracemalloc
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -213,11 +214,30 @@ def test_a_learning_rate_is_a_number(model):
     assert np.isfinite(model.coef_).all()
 
 
+@pytest.mark.parametrize("d", [2, 300])
+def test_steps_that_leave_all_numbers_are_told(model, d):
+    # rows of zeros, which no step's length is measured by, and the penalty alone
+    X, y = np.zeros((2000, d)), np.arange(2000) % 2
+    X[:50] = np.random.default_rng(0).normal(size=(50, d))
+    model.set_params(learning_rate=1e3, batch_size=1, alpha=1.0, fit_intercept=False)
+    with pytest.raises(ValueError, match=r"not finite.*learning_rate=1000\.0"):
+        model.partial_fit(X, y, classes=[0, 1])
+    assert not model.coef_.any()  # as before
+    with pytest.raises(ValueError, match="not finite"):
+        model.set_params(max_iter=3).fit(X, y)
+    if d == 300:  # of so many sparse columns the penalty only shrinks coefficients
+        rows = scipy.sparse.csr_matrix(X)
+        fit_anyhow(model.set_params(learning_rate=1e8), rows, y)
+        stream = clone(model).partial_fit(rows, y, [0, 1])
+        assert np.isfinite(stream.coef_).all()
+
+
 @each_container
-def test_rows_without_weight_are_skipped(model, container):
+@pytest.mark.parametrize("size", [1e6, 1e90])
+def test_rows_without_weight_are_skipped(model, container, size):
     X, y = RAW["iris"]
     rng = np.random.RandomState(0)
-    junk, labels = 1e6 * rng.randn(50, 4), rng.randint(0, 3, 50)
+    junk, labels = size * rng.randn(50, 4), rng.randint(0, 3, 50)
     weights = np.r_[np.ones(len(y)), np.zeros(50)]
     order = np.argsort(rng.uniform(size=len(weights)))
     mixed = np.vstack([X, junk])[order]
@@ -273,7 +293,9 @@ def shuffled():
     return DIGITS[order], LABELS[order]
 
 
-@pytest.mark.parametrize(("scale", "shift"), [(1, 0), (1 / 16, 0), (1e4, 0), (1, 100)])
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(1, 0), (1 / 16, 0), (1e4, 0), (1, 100), (1, 1e6)]
+)
 def test_chunks_teach_digits_in_whatever_units(model, scale, shift, shuffled):
     X, y = scale * shuffled[0] + shift, shuffled[1]
     stream(model, X[:1300], y[:1300], chunk=50)
@@ -421,6 +443,12 @@ def test_pickling_amid_a_stream_changes_nothing(model, shuffled):
     np.testing.assert_array_equal(loaded.intercept_, model.intercept_)
 
 
+def test_pieces_of_many_classes_are_no_regression(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.partial_fit(DIGITS[:12], np.arange(12), classes=np.arange(12))
+
+
 def test_partial_fit_goes_on_from_a_fit(model, shuffled):
     X, y = shuffled[0][:1300] / 16, shuffled[1][:1300]
     model.set_params(solver="lbfgs").fit(X, y)
@@ -461,12 +489,13 @@ def test_weights_in_a_stream_are_relative(model, shuffled):
 
 
 @each_container
-def test_rows_without_weight_are_skipped_in_a_stream(model, container, shuffled):
+@pytest.mark.parametrize("size", [1e6, 1e90])
+def test_rows_without_weight_are_skipped_in_a_stream(model, container, size, shuffled):
     X, y = shuffled[0][:600], shuffled[1][:600]
     weights = np.ones(600)
     weights[::3] = 0
     junk = X.copy()
-    junk[::3] *= 1e6
+    junk[::3] *= size
     kept = weights > 0
     stream(model, container(junk), y, chunk=150, weights=weights)
     want = stream(clone(model), container(X[kept]), y[kept], chunk=100)
@@ -479,6 +508,19 @@ def test_class_weights_work_in_a_stream(model, shuffled):
     by_row = stream(clone(model), X, y, weights=np.where(y == 3, 20.0, 1.0))
     stream(by_class, X, y)
     np.testing.assert_array_equal(by_class.coef_, by_row.coef_)
+
+
+def test_without_a_penalty_only_a_loss_of_0_is_silent(model):
+    softmax = isinstance(model, SoftmaxClassifier)
+    model.set_params(alpha=0.0)
+    X = np.array([[-1.0], [1.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.warns(ConvergenceWarning) if softmax else nullcontext():
+            model.fit(X, [0, 1])
+    assert (model.loss_curve_[-1] == 0) == (not softmax)
+    with pytest.warns(ConvergenceWarning, match="alpha=0"):
+        model.fit(np.array([[0.0], [0.0], [1.0], [1.0]]), [0, 1, 0, 1])
 
 
 # Sparse rows --------------------------------------------------------------------------
@@ -531,6 +573,17 @@ def test_a_million_columns_take_no_dense_memory(model, solver):
     # coefficients (d, k) a few times over, but never (n, d): 2.4 GB
     assert peak < 16 * (8 * d * k) < 8 * n * d / 6
     assert model.score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-3])
+def test_sparse_rows_may_be_of_any_size(model, alpha):
+    X = scipy.sparse.random(300, 300, 0.3, format="csr", random_state=0)
+    X.data = 1e80 * (X.data + 0.1)
+    y = np.arange(300) % 3
+    fit_anyhow(model.set_params(alpha=alpha, max_iter=20), X, y)
+    assert model.score(X, y) == 1
+    model.partial_fit(X, y)
+    assert np.isfinite(model.coef_).all()
 
 
 def test_a_sparse_step_costs_its_nonzeros(model, monkeypatch):

@@ -34,7 +34,10 @@ SAMPLE = 4096  # rows that the curvature is estimated from, at least
 SEARCHES = 3, 12  # of a span at an epoch's end, at least and at most
 CHEAP_SEARCHES = 1.5e7  # products with X that all of them may cost beyond the least
 OVERSHOT = 1.01  # the best objective, from which on an epoch's steps were too long
+NEGLIGIBLE = 1e-100  # objective from which on squares of its gradient would vanish
 PATIENCE = 5  # epochs without progress, each at half the rate, before the end
+# Steps may be so long that numbers overflow: their ends are refused.
+FINITE_IN_THE_END = np.errstate(over="ignore", invalid="ignore")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Metric:
         return batch / (batch + self.leverage)
 
 
+@FINITE_IN_THE_END
 def sgd(
     data: Data,
     loss: Loss,
@@ -83,7 +87,8 @@ def sgd(
     The rate falls linearly to 0 at ``max_iter`` epochs, and to a half after an epoch
     that does not improve the objective by ``tol``; the best epoch's end is kept, and
     gone back to from one whose steps were far too long. With
-    a rate of the user's own an epoch's end is what the batches made it.
+    a rate of the user's own an epoch's end is what the batches made it, and a
+    ValueError is raised where that is not finite.
     O(n d (k + d)) time an epoch, or O(nnz k) on sparse rows, O((n + d) k + d^2) memory.
     """
     data = in_range_of_float32(data)
@@ -109,15 +114,18 @@ def sgd(
         W, b = run_epoch(
             data, smooth, alpha, span.W, span.b, order, batch, metric, rates
         )
+        check_finite(np.vstack([W, b]), options)
         span.go(W, b)
         if n_searches:
             span.descend(smooth, metric.direction, n_searches, options.tol)
             centre = multipliers(smooth, span)
         value, activity = assess(span, smooth)
+        if not n_searches:
+            check_finite(np.array(value), options)
         history.append(value)
         at = partial(as_they_are, span.W, span.b)
         options.report(Progress(len(history), value, np.nan, at, "epoch"))
-        if value > OVERSHOT * best[0] and options.learning_rate == "auto":
+        if n_searches and not value <= OVERSHOT * best[0]:
             halvings += 1
             span.go(*best[1:])
             _, activity = assess(span, smooth)
@@ -126,12 +134,25 @@ def sgd(
             halvings += stalled > 0
         if value < best[0]:
             best = value, span.W, span.b
-        if stalled == PATIENCE or options.report.stopped:
+        if stalled == PATIENCE or options.report.stopped or value < NEGLIGIBLE:
             break
     value, W, b = best
+    # without a penalty only one thing tells that nothing is left to gain
+    least = value == 0 and loss.reaches_zero
+    converged = least or (stalled > 0 and alpha > 0)
     return Solution(
-        W, b, value, np.nan, stalled > 0, f"after {len(history)} epochs", history
+        W, b, value, np.nan, converged, f"after {len(history)} epochs", history
     )
+
+
+def check_finite(found: np.ndarray, options: Options) -> None:
+    """Steps must lead to where numbers are."""
+    if not np.isfinite(found).all():
+        raise ValueError(
+            "mini-batch SGD ended at coefficients that are not finite: X has to be "
+            "finite, and learning_rate short enough, got "
+            f"learning_rate={options.learning_rate!r}."
+        )
 
 
 def in_range_of_float32(data: Data) -> Data:
@@ -214,9 +235,9 @@ def run_epoch(
         b += part * b_step
         if metric.mean is None:
             shrunk *= np.exp(-2 * alpha * part * rate * metric.matrix)
-            V[columns] += (part / shrunk) * W_step
             if shrunk < 1e-6:
                 V, shrunk = shrunk * V, 1.0
+            V[columns] += (part / shrunk) * W_step
         else:
             V += part * W_step
     return V * V.dtype.type(shrunk), b
@@ -282,6 +303,7 @@ def measure(
 
 def effective(leverage: np.ndarray, weights: np.ndarray) -> float:
     """E l^2 / E l: what a batch that is drawn at random meets."""
+    leverage = np.where(weights > 0, leverage, 0)  # others may be of any size
     total = float(weights @ leverage)
     return float(weights @ np.square(leverage)) / total if total > 0 else 0.0
 
@@ -290,10 +312,16 @@ def _largest_eigenvalue(data: Data, weights: np.ndarray) -> float:
     """Of X' diag(weights) X, from below, by a few power iterations."""
     v, value = np.ones(data.X.shape[1]), 0.0
     for _ in range(10):
-        size = np.linalg.norm(v)
+        size = _length(v)
         if size == 0:
             break
         u = v / size
         v = sum(b.X.T @ (weights[b.rows] * (b.X @ u)) for b in data)
-        value = float(np.linalg.norm(v))
+        value = _length(v)
     return value
+
+
+def _length(v: np.ndarray) -> float:
+    """||v||, whose square may be too large for a number."""
+    largest = float(np.abs(v).max(initial=0))
+    return largest * float(np.linalg.norm(v / largest)) if largest else 0.0

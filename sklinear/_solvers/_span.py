@@ -96,8 +96,7 @@ class Span:
         if direction is not None:
             parts.append((direction, forward(self.data, direction)))
         problem = _Problem(self, loss, parts)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is too far is refused
-            z, decrease = problem.minimise(self.b)
+        z, decrease = problem.minimise(self.b)  # what is too far is refused
         dtype = self.W.dtype
         moved = z[: len(parts)].copy()
         moved[0] -= 1
@@ -192,8 +191,13 @@ class _Problem:
             some = self.few[j][rows]
             blocks[j] += some.T @ (own[rows, None] * some)
         diagonal = np.einsum("jaa->ja", blocks)
+        if not np.isfinite(diagonal).all():  # of scores too large to be squared
+            return np.zeros_like(gradient)
         scale = np.divide(
-            1, np.sqrt(diagonal), out=np.zeros_like(diagonal), where=diagonal > 0
+            1,
+            np.sqrt(diagonal),
+            out=np.zeros_like(diagonal),
+            where=diagonal > np.finfo(diagonal.dtype).tiny,
         )
         blocks *= scale[:, :, None] * scale[:, None, :]
         # parts may be parallel: what they do not tell apart is left alone

@@ -11,8 +11,10 @@ from sklinear._data import Data
 from sklinear._losses import Loss
 from sklinear._solvers._sgd import (
     FEWEST_STEPS,
+    FINITE_IN_THE_END,
     Metric,
     assess,
+    check_finite,
     effective,
     first_rate,
     in_range_of_float32,
@@ -22,6 +24,8 @@ from sklinear._solvers._sgd import (
 )
 from sklinear._solvers._solution import Options
 from sklinear._solvers._span import Span, forward
+
+LEAST_SPREAD = 1e3  # of a feature, in units of what rounding leaves of its mean
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ def _weighing(data: Data, weights: np.ndarray) -> Data:
     return Data(data.X, data.y, weights, data.n_classes, data.dtype, data.tally)
 
 
+@FINITE_IN_THE_END
 def partial_sgd(
     data: Data,
     loss: Loss,
@@ -116,6 +121,7 @@ def partial_sgd(
     )
     size = options.batch_size
     W, b = run_epoch(data, loss, alpha, W, b, order, size, metric, rates)
+    check_finite(np.vstack([W, b]), options)
     return W, b, stream
 
 
@@ -133,9 +139,10 @@ def _stream_metric(
     mean = np.asarray(moments.mean)
     squares = np.square(mean)
     variance = np.asarray(moments.spread) / moments.total
-    # without an intercept it is the square that counts; and few rows say little about
-    # a variance, so that the mean's own square stands in for it at first
-    variance = variance + squares / (moments.n_rows if fit_intercept else 1)
+    # without an intercept it is the square that counts; and a few rows say little about
+    # a variance, equal numbers nothing: a part of the mean's own square stands in
+    part = max(1 / moments.n_rows**4, (LEAST_SPREAD * np.finfo(data.dtype).eps) ** 2)
+    variance = variance + squares * (part if fit_intercept else 1)
     matrix = 1 / np.maximum(typical * variance + 2 * alpha, np.finfo(float).tiny)
     centre = mean if fit_intercept else 0.0
     squares = [np.square(block.X - centre) @ matrix for block in data]
