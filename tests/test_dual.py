@@ -517,6 +517,71 @@ def test_what_epochs_will_not_reach_is_left_to_newton():
     assert 100 < model.n_iter_ < 900
 
 
+def test_what_epochs_have_found_is_not_lost_to_newton(monkeypatch):
+    # it began anew: a larger max_iter gave a worse model, and loss_curve_ rose
+    pytest.importorskip("numba")
+    found, own = [], _dual.Ascent.certified
+    monkeypatch.setattr(
+        _dual.Ascent, "certified", lambda self: found.append(own(self)) or found[-1]
+    )
+    X, y = make_classification(
+        1500, 60, n_informative=20, n_classes=20, flip_y=0.3, random_state=0
+    )
+    monkeypatch.setattr(_dual, "SLOW", 10**6)
+    model = classifier("hinge", solver="dual", alpha=1e-6, verbose=1).fit(X, y)
+    assert model.loss_curve_[-1] <= min(primal for _, _, primal, _ in found)
+    assert (np.diff(model.loss_curve_) <= 0).all()
+
+
+@pytest.mark.parametrize("k", [6, 40])  # the hinges of 40 are worked on in part
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_steps_to_an_anchor_end_at_the_same_optimum(
+    monkeypatch, loss, fit_intercept, sparse, k
+):
+    pytest.importorskip("numba")
+    X, y = documents(500, 300, k)
+    X.data += 1.0  # so that their mean is far from 0
+    X = X if sparse else X.toarray()
+    weights = np.random.default_rng(1).integers(3, size=500)
+    problem = Problem(X, y, weights)
+    settings = {"alpha": 1e-3, "fit_intercept": fit_intercept, "tol": 1e-6}
+    moved, own = [], _dual.Ascent.advance
+    monkeypatch.setattr(
+        _dual.Ascent, "advance", lambda self: moved.append(None) or own(self)
+    )
+    monkeypatch.setattr(_dual, "SLOW", 3)
+    monkeypatch.setattr(_dual, "TURN", 3)
+    model = classifier(loss, solver="dual", **settings).fit(*problem)
+    assert len(moved) > 2
+    assert model.dual_gap_ <= 1e-6
+    other = classifier(loss, solver="newton", **settings).fit(*problem)
+    P, Q = (objective(m, problem, *full_params(m)) for m in (model, other))
+    assert P * (1 - model.dual_gap_) <= Q
+    assert Q * (1 - other.dual_gap_) <= P
+
+
+def test_an_anchor_saves_epochs_where_they_are_many(monkeypatch):
+    pytest.importorskip("numba")
+    X, y = documents(3000, 1000, 8)
+    model = classifier("hinge", solver="dual", alpha=1e-6)
+    with_anchor = model.fit(X, y).n_iter_
+    monkeypatch.setattr(_dual, "SLOW", 10**6)
+    assert with_anchor < 0.7 * model.fit(X, y).n_iter_  # 95 and 287
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("alpha", [1e-4, 1e-7, 1e-10])
+def test_auto_takes_the_dual_for_text_however_weak_the_penalty(loss, alpha):
+    # others took minutes for what it does in a second
+    pytest.importorskip("numba")
+    X, y = documents(8000, 12_000, 12)
+    data = Data(X, y, np.full(8000, 1 / 8000), 12)
+    own = {"hinge": Hinge(), "squared_hinge": SquaredHinge(), "softmax": CrossEntropy()}
+    assert choose(data, own[loss], alpha, 1e-4) == "dual"
+
+
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
 @pytest.mark.parametrize(
     ("apart", "alpha", "end"), [(2.0, 1e-3, "dual"), (0.0, 1e-4, "newton")]

@@ -17,6 +17,7 @@ EASY_HINGE, EASY_SQUARE = 2.0, 0.2
 HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual
 EASY_HUGE = 0.5  # there, of the hinge
 HARD = 300.0  # and of features that were not scaled they need too many
+FEW_SPARSE = 4  # rows a feature up to which hinges of sparse rows still do better so
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
 # well, or soon leaves them to Newton; size, times classes, and ratio for which it pays.
 FEW_ROWS, FAR = 8, 1e7
@@ -46,13 +47,14 @@ ROUGH, FINE = 3e-6, 1e-9
 def choose(data: Data, loss: Loss, alpha: float, tol: float, tries: bool = True) -> str:
     """The name of the solver that should be the fastest.
 
-    The dual wherever sparse data are wide and not far from scaled, rows a feature are
-    few, or a strong penalty or rows that are nearly orthogonal make it easy, down to a
-    tol that it is slow to reach; Newton where the data are large, and for such rows
-    too; else L-BFGS and Newton. With ``tries``, of a fit that has no near start, also
-    the dual for many classes of dense rows, and where it may be by far the fastest, and
-    is soon seen to be or not. Without numba there is no dual, and only
-    L-BFGS gets on with few passes over rows that do not fit into memory.
+    The dual wherever sparse data are wide and not far from scaled, or all their margins
+    can be met, rows a feature are few, or a strong penalty or rows that are nearly
+    orthogonal make it easy, down to a tol that it is slow to reach; Newton where the
+    data are large, and for such rows too; else L-BFGS and Newton. With ``tries``, of a
+    fit that has no near start, also the dual for many classes of dense rows, and where
+    it may be by far the fastest, and is soon seen to be or not. Without numba there is
+    no dual, and only L-BFGS gets on with few passes over rows that do not fit into
+    memory.
     """
     name = _fastest(data, loss, alpha, tol, tries, _is_installed())
     if name == "dual" and not _is_usable():
@@ -97,7 +99,8 @@ def _fastest(
     few &= filled * data.n_classes > (SMALL_FEW_SOFTMAX if softmax else SMALL_FEW)
     few &= usable and size <= HUGE and tol >= ROUGH
     needed = _mean_square(data) / (alpha * n) if pays or few else np.inf
-    if pays and wide and needed <= HARD:
+    met = can_all_be_met(data) or (not softmax and n <= FEW_SPARSE * d)
+    if pays and wide and needed <= (FAR if met else HARD):
         return "dual"
     easy = EASY_HINGE if hinge else EASY_SQUARE
     if size > HUGE:

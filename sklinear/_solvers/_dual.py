@@ -30,6 +30,8 @@ SHRUNK = 0.05  # the gap that is left to it then, in units of what it began with
 # Where Newton is apt too: the largest gap at which auto stays, from an epoch on.
 TRIAL_SQUARE = {6: 0.95, 11: 0.75, 16: 0.5, 21: 0.2, 27: 0.1}
 TRIAL_HINGE = {11: 0.95, 16: 0.85, 21: 0.7, 27: 0.5, 33: 0.35}
+SLOW = 100  # epochs after which steps are accelerated
+TURN = 10  # epochs from one anchor to the next
 LOST = 100  # epochs after which it should be better than its start, or Newton is
 STUCK = 0.95  # the gap that is left then of what leads nowhere
 SLOWING = 0.5  # of the pace at which a gap falls, what it will be later
@@ -97,6 +99,9 @@ def dual(
             trial = TRIAL_HINGE if isinstance(loss, Hinge) else TRIAL_SQUARE
         lost = descend(ascent, objective, monitor, options.rng, epochs, trial)
         if lost and not polish:
+            W, b, primal, bound = ascent.certified()
+            if np.isfinite(primal) and not trial:  # that has led nowhere yet
+                monitor.offer(objective.join(W, b), primal, bound, keep=True)
             if apt:
                 objective = rescaled(objective, monitor, _newton.variables)
                 _newton.solve(objective, monitor)
@@ -155,6 +160,9 @@ def descend(
         whole = near or last or epoch < 2 or epoch >= due
         if epoch % FRESH == FRESH - 1:
             ascent.rebuild()
+        if epoch >= SLOW and epoch % TURN == 0 and not cheap:
+            ascent.advance()
+            whole = True  # what was left out may matter again
         gap = ascent.epoch(rng, whole)
         if whole:
             due = epoch + (PATIENCE if ascent.works else WHOLE + epoch // (4 * WHOLE))

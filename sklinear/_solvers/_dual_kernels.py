@@ -125,6 +125,20 @@ def _square(v: np.ndarray) -> float:
 
 
 @compiled
+def advance(
+    V: np.ndarray, before: np.ndarray, anchor: np.ndarray, further: float, part: float
+) -> None:
+    """Extrapolate V to the next anchor, and add a part of that one's move to it."""
+    d, k = V.shape
+    for i in range(d):
+        for j in range(k):
+            v, last = V[i, j], anchor[i, j]
+            anchor[i, j] = v + further * (v - before[i, j])
+            before[i, j] = v
+            V[i, j] = v + part * (anchor[i, j] - last)
+
+
+@compiled
 def coefficients(V: np.ndarray, mean: np.ndarray, along: np.ndarray) -> np.ndarray:
     """V + mean along' in float64, without the padding."""
     d, k = len(V), len(along)

@@ -133,8 +133,9 @@ class Monitor:
         if primal < self.primal or hidden:
             self.primal = min(primal, self.primal)
             self.params = params if keep else params.copy()
-            if self.drafting and self.main is not None:
-                self.main.guess, self.main.guessed = self.primal, self.params
+            main = self.main if self.drafting else None
+            if main is not None and self.primal < main.guess:
+                main.guess, main.guessed = self.primal, self.params
 
     def count(self, part: float = 1.0) -> None:
         """One iteration is over, or part of one: one on some of the rows."""
