@@ -254,7 +254,7 @@ def _descend(
             state = _settled(objective, state)
             if _suffices(objective, state, monitor, exact):
                 return True, objective, state.params
-        gap = max(state.at.primal - state.dual, 0.0)
+        gap = max(min(state.at.primal - state.dual, monitor.gap * monitor.primal), 0.0)
         off = distance(objective, state.at, state.dual)
         # the first step, from another problem's end, has its curvature against it
         if steps > 1 and off > max(4 * promise, 0.2) * before:
