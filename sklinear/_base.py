@@ -6,7 +6,7 @@ import warnings
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -97,7 +97,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearClassifier:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model to data.
 
         Where a callback (``set_callbacks``, scikit-learn 1.9 or newer) asks for an end,
@@ -228,7 +228,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
-    ) -> LinearClassifier:
+    ) -> Self:
         """Learn from more rows: one pass of mini-batch SGD, whatever ``solver`` is.
 
         For streams: pieces of hundreds of rows or more, each seen once, of which only
@@ -416,7 +416,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 f"{self.dual_gap_:.1e} of the optimum (relative), not within "
                 f"tol={self.tol:g}"
             )
-            remedy = "raise max_iter, tol or alpha"
+            spent = self.n_iter_ >= self.max_iter
+            remedy = f"raise {'max_iter, ' * spent}tol or alpha"
             if solution.gap <= self.tol:
                 dtype = self.coef_.dtype
                 state += f", for rounding of coefficients and scores ({dtype})"

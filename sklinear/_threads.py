@@ -7,6 +7,7 @@ BLAS would take threads, so that whatever limits those limits these.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,20 @@ _fits = 0
 _cap: Any = None
 _allowed = 1  # threads
 _pool: ThreadPoolExecutor | None = None
+
+
+def _after_fork() -> None:
+    """A child has none of the threads that its parent's fits ran on."""
+    global _lock, _fits, _pool
+    _lock, running = threading.Lock(), _fits
+    _fits, _pool = 0, None
+    if running:
+        _anyone_may_set()
+        _cap.restore_original_limits()
+
+
+if hasattr(os, "register_at_fork"):  # there is none on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @cache
@@ -76,7 +91,7 @@ def single_threaded_blas() -> Iterator[None]:
         yield
     finally:
         with _lock:
-            _fits -= 1
+            _fits = max(_fits - 1, 0)  # a fork may have forgotten them
             if _fits == 0:  # another fit may have blocks on these threads
                 pool, _pool = _pool, None
                 if pool is not None:

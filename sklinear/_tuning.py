@@ -6,7 +6,7 @@ import time
 import warnings
 from copy import deepcopy
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -108,7 +108,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     random_state: Any
     verbose: Any
 
-    def _plain(self, **params: Any) -> LinearClassifier:
+    def _plain(self, **params: Any) -> Self:
         """The estimator that is tuned."""
         raise NotImplementedError
 
@@ -125,9 +125,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, **params: Any
-    ) -> LinearClassifierCV:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> Self:
         """Cross-validate every cell of the grid, and fit the best to all samples.
 
         Parameters
@@ -152,6 +150,10 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         ValueError
             If a parameter, X, y or the weights are not as described, fewer than two
             classes have weight, or no fold could be fitted.
+        ImportError
+            If ``solver`` is "dual" and numba is not installed.
+        TypeError
+            If X or y is a Dask collection.
         """
         _refuse_dask(self, X, y)
         check_params(self)
@@ -231,7 +233,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             root.call_on_fit_task_end(**told)
         return notes
 
-    def _template(self) -> LinearClassifier:
+    def _template(self) -> Self:
         """The plain estimator that cells are made of, with what it has seen of X."""
         template = self._plain()
         for name in ("n_features_in_", "feature_names_in_"):

@@ -155,6 +155,7 @@ def svm_objective(
     >>> print(value)
     2.0
     """
+    W = _floating(W)  # products of small integers would wrap around
     return _objective(W, X, *weston_watkins(X @ W, y, delta, squared), alpha)
 
 
@@ -196,6 +197,7 @@ def softmax_objective(
     >>> print(round(value, 4))
     1.0986
     """
+    W = _floating(W)
     return _objective(W, X, *cross_entropy(X @ W, y), alpha)
 
 
@@ -207,12 +209,18 @@ def _objective(
     return value, X.T @ gradient / X.shape[0] + 2 * alpha * W
 
 
+def _floating(numbers: Any) -> np.ndarray:
+    """As they are, or float64."""
+    numbers = np.asarray(numbers)
+    if np.issubdtype(numbers.dtype, np.floating):
+        return numbers
+    return numbers.astype(np.float64)
+
+
 def _as_scores_and_labels(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Scores as a floating array and labels as indices, or a ValueError."""
-    scores, y = np.asarray(scores), np.asarray(y)
-    if not np.issubdtype(scores.dtype, np.floating):
-        scores = scores.astype(np.float64)
-    elif scores.dtype == np.float16:  # too coarse for what is nearly 0
+    scores, y = _floating(scores), np.asarray(y)
+    if scores.dtype == np.float16:  # too coarse for what is nearly 0
         scores = scores.astype(np.float32)
     if scores.ndim != 2 or y.shape != scores.shape[:1]:
         raise ValueError(

@@ -201,7 +201,7 @@ def _scores(W: np.ndarray, X: np.ndarray) -> np.ndarray:
     for i in range(X.shape[0]):
         for j in range(W.shape[1]):
             for f in range(X.shape[1]):
-                scores[i, j] += X[i, f] * W[f, j]
+                scores[i, j] += float(X[i, f]) * float(W[f, j])
     return scores
 
 
@@ -218,6 +218,6 @@ def _objective(
                 slope[f, j] += X[i, f] * gradient[i, j] / n_samples
     for f in range(n_features):
         for j in range(W.shape[1]):
-            value += alpha * W[f, j] ** 2
+            value += alpha * float(W[f, j]) ** 2
             slope[f, j] += 2 * alpha * W[f, j]
     return value, slope

@@ -62,7 +62,7 @@ ALONE = {"_losses", "_mapped", "reference", "_threads"}
 
 def imports(path, everywhere=True):
     """Absolute names that a file imports, inside functions too or at the top only."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     found = []
     for node in ast.walk(tree) if everywhere else tree.body:
         if isinstance(node, ast.Import):
@@ -117,7 +117,7 @@ def test_only_declared_dependencies_are_imported_at_the_top(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_file_reads_in_one_sitting(module):
-    assert len(MODULES[module].read_text().splitlines()) <= 450
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 450
 
 
 # Names --------------------------------------------------------------------------------
@@ -181,8 +181,8 @@ def test_the_version_is_the_installed_one():
 
 def test_type_hints_and_licence_are_shipped():
     assert (PACKAGE / "py.typed").is_file()
-    assert "BSD 3-Clause" in (ROOT / "LICENSE").read_text()
-    assert "Unreleased" in (ROOT / "CHANGELOG.md").read_text()
+    assert "BSD 3-Clause" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Unreleased" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 # Documents ----------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_type_hints_and_licence_are_shipped():
 
 @pytest.mark.filterwarnings("error")
 def test_every_code_block_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     assert blocks
     monkeypatch.chdir(tmp_path)
@@ -202,7 +202,7 @@ def test_every_code_block_of_the_readme_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_links_of_the_readme_lead_somewhere():
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []

@@ -1,5 +1,6 @@
 """Several threads: the same numbers, and nothing of them left after a fit."""
 
+import os
 import signal
 import threading
 from types import SimpleNamespace
@@ -102,6 +103,22 @@ def test_a_fit_that_ends_takes_no_threads_from_another():
     with single_threaded_blas():
         assert list(ordered(block, range(9))) == list(range(9))
     beside.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on Windows")
+def test_a_fork_amid_a_fit_leaves_its_child_free():
+    before = [lib.num_threads for lib in _threads._libraries()]
+    with single_threaded_blas(), _threads._lock:  # as another thread may hold it
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                free = not _threads._lock.locked() and _threads._fits == 0
+                now = [lib.num_threads for lib in _threads._libraries()]
+                code = 0 if free and now == before else 2
+            finally:
+                os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @pytest.mark.usefixtures("three_threads")
