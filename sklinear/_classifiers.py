@@ -79,11 +79,14 @@ class LinearSVMClassifier(LinearClassifier):
         At the end of an epoch "auto" also searches the span of its last moves and a few
         whole gradients; a float is plain SGD.
     warm_start : bool, default=False
-        Start from the previous solution; it needs the same classes and features.
+        Start from the previous solution; it needs the same classes and features. It is
+        for nearby problems: fits that ``max_iter`` cuts short do not add up to one that
+        ends.
     random_state : int, RandomState instance or None, default=None
         Order of the rows in "sgd" and "dual".
     verbose : int, default=0
-        Print a line for each iteration: objective, gap, passes over X and time.
+        Print a line for each iteration of ``fit``: objective, gap, passes over X and
+        time.
 
     Attributes
     ----------
@@ -104,7 +107,7 @@ class LinearSVMClassifier(LinearClassifier):
         Iterations or epochs done.
     loss_curve_ : list of float
         Objective after each of them: of the best point so far, which "dual" looks at
-        from time to time, or of each epoch's end ("sgd").
+        from time to time, or of each epoch's end ("sgd"). ``partial_fit`` keeps none.
     solver_ : str
         The solver used.
     dual_gap_ : float
@@ -236,11 +239,14 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         At the end of an epoch "auto" also searches the span of its last moves and a few
         whole gradients; a float is plain SGD.
     warm_start : bool, default=False
-        Start from the previous solution; it needs the same classes and features.
+        Start from the previous solution; it needs the same classes and features. It is
+        for nearby problems: fits that ``max_iter`` cuts short do not add up to one that
+        ends.
     random_state : int, RandomState instance or None, default=None
         Order of the rows in "sgd" and "dual".
     verbose : int, default=0
-        Print a line for each iteration: objective, gap, passes over X and time.
+        Print a line for each iteration of ``fit``: objective, gap, passes over X and
+        time.
 
     Attributes
     ----------
@@ -259,7 +265,7 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         Iterations or epochs done.
     loss_curve_ : list of float
         Objective after each of them: of the best point so far, which "dual" looks at
-        from time to time, or of each epoch's end ("sgd").
+        from time to time, or of each epoch's end ("sgd"). ``partial_fit`` keeps none.
     solver_ : str
         The solver used.
     dual_gap_ : float

@@ -84,7 +84,7 @@ class LinearSVMClassifierCV(LinearClassifierCV):
         ParameterGrid. Cells are solved together, so ``mean_fit_time`` is an equal
         share.
     best_params_ : dict
-        The best cell.
+        The best cell; of several metrics ``refit`` has to name the one that tells.
     best_score_ : float
         Its mean score; not set where ``refit`` is callable.
     best_index_ : int
@@ -265,7 +265,7 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
         ParameterGrid. Cells are solved together, so ``mean_fit_time`` is an equal
         share.
     best_params_ : dict
-        The best cell.
+        The best cell; of several metrics ``refit`` has to name the one that tells.
     best_score_ : float
         Its mean score; not set where ``refit`` is callable.
     best_index_ : int

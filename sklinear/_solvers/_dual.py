@@ -65,7 +65,8 @@ def dual(
     variables are solved exactly (Keerthi et al. 2008; Wang and Scott
     2021) while W = -X' U / (2 alpha) follows. The intercept is
     free: an epoch holds it near where it was by a proximal term eps ||b - b_ref||^2,
-    and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). What is
+    and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). After
+    SLOW epochs W is held near an anchor that follows too (Lin et al. 2015). What is
     so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; so
     does, for there is no dual, alpha = 0; and, after many epochs, what dense Newton
     steps are for at all, what epochs lead nowhere with, and what those left will not do
