@@ -101,7 +101,7 @@ def dual(
         lost = descend(ascent, objective, monitor, options.rng, epochs, trial)
         if lost and not polish:
             W, b, primal, bound = ascent.certified()
-            if np.isfinite(primal) and not trial:  # that has led nowhere yet
+            if np.isfinite(primal) and not trial:  # after which 0 is as good a start
                 monitor.offer(objective.join(W, b), primal, bound, keep=True)
             if apt:
                 objective = rescaled(objective, monitor, _newton.variables)

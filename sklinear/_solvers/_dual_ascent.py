@@ -97,9 +97,7 @@ class Ascent:
         self.anchor: Any = None
         self.before: Any = None
         self.excess = 0.0
-        self.gap = self.gap_before = (
-            np.inf
-        )  # before the last epoch, and the last anchor
+        self.gap = self.gap_before = np.inf  # the last, and at the last anchor
         self.gaps, self.primal = np.zeros(n), np.inf
         self.share = 1.0  # of the rows that the last epoch visited
         self.missing = np.inf  # of the intercept's constraint
@@ -309,6 +307,7 @@ class Ascent:
         and V if it is in float64, are left at it, until they are rebuilt. All is summed
         up in float64: else what float32 sums have lost could raise the bound.
         """
+        self._return()
         held, objective = (self.rows, self.state), self.objective
         pulled = self.scales, self.anchor
         rows, state = held[0].data.astype(float, copy=False), held[1]
