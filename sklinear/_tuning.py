@@ -108,7 +108,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     random_state: Any
     verbose: Any
 
-    def _plain(self, **params: Any) -> Self:
+    def _plain(self, **params: Any) -> LinearClassifier:
         """The estimator that is tuned."""
         raise NotImplementedError
 
@@ -233,7 +233,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             root.call_on_fit_task_end(**told)
         return notes
 
-    def _template(self) -> Self:
+    def _template(self) -> LinearClassifier:
         """The plain estimator that cells are made of, with what it has seen of X."""
         template = self._plain()
         for name in ("n_features_in_", "feature_names_in_"):

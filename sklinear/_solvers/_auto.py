@@ -99,8 +99,9 @@ def _fastest(
     few &= filled * data.n_classes > (SMALL_FEW_SOFTMAX if softmax else SMALL_FEW)
     few &= usable and size <= HUGE and tol >= ROUGH
     needed = _mean_square(data) / (alpha * n) if pays or few else np.inf
-    met = can_all_be_met(data) or (not softmax and n <= FEW_SPARSE * d)
-    if pays and wide and needed <= (FAR if met else HARD):
+    meets = can_all_be_met(data)
+    near = meets or (not softmax and n <= FEW_SPARSE * d)
+    if pays and wide and needed <= (FAR if near else HARD):
         return "dual"
     easy = EASY_HINGE if hinge else EASY_SQUARE
     if size > HUGE:
@@ -120,7 +121,7 @@ def _fastest(
     if pays and wide and hinge:
         return "newton"
     dense = not (data.streamed or data.sparse or softmax)
-    met = dense and alpha > 0 and size > SMALL and can_all_be_met(data)
+    met = dense and alpha > 0 and size > SMALL and meets
     if met and _spread(data) >= APART:
         needed = _mean_square(data) / (alpha * n)
         reached = needed <= (FAR_HINGE if hinge else FAR_SQUARE)

@@ -157,7 +157,8 @@ def descend(
     epoch = -1
     while True:
         epoch += 1
-        last = monitor.left <= 1 or (cheap and epoch + 1 == epochs)
+        over = cheap and epoch + 1 == epochs
+        last = over or monitor.left <= 1
         whole = near or last or epoch < 2 or epoch >= due
         if epoch % FRESH == FRESH - 1:
             ascent.rebuild()
@@ -193,7 +194,7 @@ def descend(
         monitor.count(ascent.share)
         if (monitor.report.stopped or cheap) and monitor.guessed is not None:
             monitor.offer(monitor.guessed, monitor.guess)
-        if monitor.done or monitor.spent or (cheap and epoch + 1 == epochs):
+        if monitor.done or monitor.spent or over:
             return False
         lost = (few and whole and gap > STUCK) or ascent.primal > at_start
         if whole and gap > min((trial[e] for e in trial if e <= epoch), default=np.inf):
