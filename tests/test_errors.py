@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -401,6 +402,16 @@ def test_warm_start_needs_the_classes_and_features_of_before(model, solver):
         model.fit(X[:100], y[:100])
     with pytest.raises(ValueError, match=r"warm_start.* 4 features.* got 3"):
         model.fit(X[:, :3], y)
+
+
+def test_more_iterations_are_advised_only_where_all_were_taken(model):
+    model.fit(X, y)
+    end = SimpleNamespace(gap=1.0, message="after some iterations")
+    with pytest.warns(ConvergenceWarning, match="; raise tol or alpha"):
+        model._warn(end)
+    model.set_params(max_iter=model.n_iter_)
+    with pytest.warns(ConvergenceWarning, match="; raise max_iter, tol or alpha"):
+        model._warn(end)
 
 
 # alpha=0 ------------------------------------------------------------------------------
