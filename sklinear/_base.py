@@ -231,9 +231,11 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     ) -> Self:
         """Learn from more rows: one pass of mini-batch SGD, whatever ``solver`` is.
 
-        For streams: pieces of hundreds of rows or more, each seen once, of which only
-        the coefficients and a few moments are kept. Rows are learnt in their order, so
-        that they should come mixed; steps get shorter as more rows have gone by.
+        For streams: pieces of any number of rows, each seen once, of which only the
+        coefficients and a few moments are kept. Hundreds of rows at a time are best: a
+        call takes half a millisecond or more, and sparse rows teach less one by one.
+        Rows are learnt in their order, so that they should come mixed; steps get
+        shorter as more rows have gone by.
 
         Parameters
         ----------
@@ -416,7 +418,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 f"{self.dual_gap_:.1e} of the optimum (relative), not within "
                 f"tol={self.tol:g}"
             )
-            spent = self.n_iter_ >= self.max_iter
+            spent = bool(self.n_iter_ >= self.max_iter)  # it may be numpy's
             remedy = f"raise {'max_iter, ' * spent}tol or alpha"
             if solution.gap <= self.tol:
                 dtype = self.coef_.dtype

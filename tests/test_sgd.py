@@ -449,6 +449,14 @@ def test_pieces_of_many_classes_are_no_regression(model):
         model.partial_fit(DIGITS[:12], np.arange(12), classes=np.arange(12))
 
 
+def test_single_rows_make_steps_of_one_row(model, shuffled):
+    X, y = shuffled[0][:600] / 16, shuffled[1][:600]
+    for row in range(600):
+        piece = slice(row, row + 1)
+        model.partial_fit(X[piece], y[piece], classes=np.arange(10))
+    assert model.score(X, y) > 0.85  # by steps as of 256 rows 0.1 to 0.6
+
+
 def test_partial_fit_goes_on_from_a_fit(model, shuffled):
     X, y = shuffled[0][:1300] / 16, shuffled[1][:1300]
     model.set_params(solver="lbfgs").fit(X, y)

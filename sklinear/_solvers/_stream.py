@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from sklinear._solvers._sgd import (
 from sklinear._solvers._solution import Options
 from sklinear._solvers._span import Span, forward
 
+ENOUGH = 0.25  # of a batch: what the losses of fewer rows do says little
 LEAST_SPREAD = 1e3  # of a feature, in units of what rounding leaves of its mean
 
 
@@ -59,6 +60,7 @@ class Stream:
     n_steps: int = 0
     unit: float = 0.0  # the largest weight, by which weights are divided
     total: float = 0.0  # weight of the rows
+    activity: float = 0.0  # of their losses, lately
     moments: Moments = Moments()
 
     def after(self, data: Data, n_steps: int) -> tuple[Stream, Data]:
@@ -69,12 +71,13 @@ class Stream:
         np.maximum(weights, LEAST_WEIGHT, out=weights, where=counted)
         data = _weighing(data, weights)
         moments = self.moments
-        stream = Stream(
-            self.n_rows + int(np.count_nonzero(counted)),
-            self.n_steps + n_steps,
-            unit,
-            shrink * self.total + float(data.weights.sum()),
-            moments if data.sparse else moments.merged(data, shrink),
+        stream = replace(
+            self,
+            n_rows=self.n_rows + int(np.count_nonzero(counted)),
+            n_steps=self.n_steps + n_steps,
+            unit=unit,
+            total=shrink * self.total + float(data.weights.sum()),
+            moments=moments if data.sparse else moments.merged(data, shrink),
         )
         return stream, data
 
@@ -110,16 +113,20 @@ def partial_sgd(
     data = _weighing(data, shares)
     span = Span(data, alpha, fit_intercept, W, b, forward(data, W))
     _, activity = assess(span, loss)
+    size = options.batch_size
+    mean = float(activity @ shares) / float(shares.sum())
+    level = stream.activity or mean
+    level += min(1.0, len(order) / (ENOUGH * size)) * (mean - level)
+    activity *= level / mean
+    stream = replace(stream, activity=level)
     # rows that weigh less than those before are to make shorter steps than they did
     typical = _weighing(data, shares / min(1.0, float(shares.sum())))
     if data.sparse:
         metric = measure(typical, alpha, activity, fit_intercept)
     else:
         metric = _stream_metric(typical, alpha, activity, fit_intercept, stream)
-    rates = first_rate(metric, options, options.batch_size) / np.sqrt(
-        1 + steps / FEWEST_STEPS
-    )
-    size = options.batch_size
+    first = first_rate(metric, options, min(size, len(order)))
+    rates = first / np.sqrt(1 + steps / FEWEST_STEPS)
     W, b = run_epoch(data, loss, alpha, W, b, order, size, metric, rates)
     check_finite(np.vstack([W, b]), options)
     return W, b, stream
