@@ -281,7 +281,8 @@ class _Scorer:
                 )
             )
             if task.contexts:
-                self._tell(task.caller, task.contexts[index, fold.index], model)
+                context = task.contexts[index, fold.index]
+                tell(search, task.caller, context, fold.train, model)
         return found
 
     def _enter(self, fold: Fold) -> None:
@@ -358,29 +359,30 @@ class _Scorer:
             model.dual_gap_ = solution.gap
         return model
 
-    def _tell(self, caller: Any, context: Any, model: Any) -> None:
-        """One task of the callbacks."""
-        search, fold = self.search, self.fold
-        assert fold is not None
-        X = search.X if search.given is None else search.given
-        weights = search.sample_weight
-        task = {
-            "estimator": caller,
-            "X": lambda: _safe_indexing(X, fold.train),
-            "y": lambda: _safe_indexing(search.y, fold.train),
-            "metadata": None
-            if weights is None
-            else {"sample_weight": _safe_indexing(weights, fold.train)},
+
+def tell(
+    search: Search, caller: Any, context: Any, train: np.ndarray, model: Any = None
+) -> None:
+    """One task of the callbacks: a cell on a fold, whose model is None if it failed."""
+    X = search.X if search.given is None else search.given
+    weights = search.sample_weight
+    task = {
+        "estimator": caller,
+        "X": lambda: _safe_indexing(X, train),
+        "y": lambda: _safe_indexing(search.y, train),
+        "metadata": None
+        if weights is None
+        else {"sample_weight": _safe_indexing(weights, train)},
+    }
+    fitted = None
+    if model is not None and caller.refit:  # or it could not predict
+        fitted = {
+            name: value
+            for name, value in vars(model).items()
+            if name.endswith("_") and not name.startswith("_")
         }
-        fitted = None
-        if caller.refit:  # or it could not predict
-            fitted = {
-                name: value
-                for name, value in vars(model).items()
-                if name.endswith("_") and not name.startswith("_")
-            }
-        context.call_on_fit_task_begin(**task)
-        context.call_on_fit_task_end(**task, reconstruction_attributes=fitted)
+    context.call_on_fit_task_begin(**task)
+    context.call_on_fit_task_end(**task, reconstruction_attributes=fitted)
 
 
 def _number(score: Any, scorer: Any) -> float:

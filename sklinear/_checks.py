@@ -201,3 +201,14 @@ def check_sign(weights: np.ndarray) -> None:
             "sample_weight must be >= 0. Negative values in data passed to "
             f"`sample_weight`, the least is {weights.min()}."
         )
+
+
+def refuse_dask(search: Any, *collections: Any) -> None:
+    """Dask collections are for the plain estimators."""
+    if any(type(each).__module__.split(".")[0] == "dask" for each in collections):
+        name = type(search).__name__
+        raise TypeError(
+            f"{name} does not take Dask collections: it needs all rows at once. Fit "
+            f"{name.removesuffix('CV')}, which takes them, for each alpha and fold, or "
+            "tune on a sample of the rows (compute() it first)."
+        )

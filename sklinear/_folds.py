@@ -20,6 +20,15 @@ class Fold:
     weights: np.ndarray  # (n,), with the class weights, of sum 1
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A split that cannot be fitted."""
+
+    index: int  # among the splits
+    train: np.ndarray
+    error: str
+
+
 @dataclass
 class Group:
     """Folds whose training rows hold the same classes."""
@@ -35,7 +44,7 @@ def grouped(
     weights: np.ndarray,
     splits: Sequence[tuple[Any, Any]],
     labels_and_weights: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]],
-) -> tuple[list[Group], list[str]]:
+) -> tuple[list[Group], list[Failure]]:
     """The folds of each set of classes, and why others cannot be fitted.
 
     ``labels_and_weights`` is what a plain fit does with y and the weights. A row that a
@@ -43,7 +52,7 @@ def grouped(
     """
     rows = np.arange(len(y))
     groups: dict[tuple, Group] = {}
-    failures = []
+    failures: list[Failure] = []
     for index, (chosen, left) in enumerate(splits):
         train, test = (  # numpy takes a tuple for an index of several axes
             rows[list(part) if isinstance(part, tuple) else part]
@@ -55,7 +64,7 @@ def grouped(
                 raise ValueError("No training row of the fold has a weight > 0.")
             classes, _, own = labels_and_weights(y, own)
         except ValueError:
-            failures.append(format_exc())
+            failures.append(Failure(index, train, format_exc()))
             continue
         key = tuple(classes.tolist())
         if key not in groups:

@@ -25,6 +25,18 @@ from sklinear._mapped import Mapped, is_mapped
 # What scikit-learn is told of a mapped X lest it read it: the rest is checked later.
 UNREAD: dict[str, Any] = {"dtype": None, "ensure_all_finite": False}
 
+# What a search takes over from its refit.
+LEARNT = (
+    "classes_",
+    "coef_",
+    "intercept_",
+    "n_iter_",
+    "loss_curve_",
+    "solver_",
+    "dual_gap_",
+    "_certificate",
+)
+
 
 class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
     """Prediction from ``coef_``, ``intercept_`` and ``classes_``."""
@@ -307,3 +319,8 @@ def rows_of(W: np.ndarray, b: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.nd
         W, b = W[:, 1:] - W[:, :1], b[1:] - b[:1]
         return turned(W, dtype), b.astype(dtype)
     return turned(W, dtype, W.mean(axis=1)), (b - b.mean()).astype(dtype)
+
+
+def learnt(model: Any) -> dict[str, Any]:
+    """The attributes of a refit that its search has too."""
+    return {name: getattr(model, name) for name in LEARNT if hasattr(model, name)}

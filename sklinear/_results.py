@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 
 from sklinear._cells import Cell, Evaluation
+from sklinear._folds import Failure
 
 ONE_STD = "one_std"
 
@@ -191,7 +192,10 @@ def failed_scores(found: Sequence[Evaluation]) -> list[Warning]:
 
 
 def failed_folds(
-    name: str, failures: Sequence[str], n_splits: int, found: Sequence[Evaluation]
+    name: str,
+    failures: Sequence[Failure],
+    n_splits: int,
+    found: Sequence[Evaluation],
 ) -> list[Warning]:
     """One warning for all folds that could not be fitted, an error if none could."""
     if not n_splits:
@@ -199,12 +203,12 @@ def failed_folds(
     if not found:
         raise ValueError(
             f"All the {n_splits} folds of {name} failed to fit. Details of the "
-            f"first:\n{failures[0]}"
+            f"first:\n{failures[0].error}"
         )
     if not failures:
         return []
     text = (
         f"{len(failures)} of {n_splits} folds of {name} failed to fit. Their scores "
-        f"will be set to nan. Details of the first:\n{failures[0]}"
+        f"will be set to nan. Details of the first:\n{failures[0].error}"
     )
     return [FitFailedWarning(text)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from sklinear._alphas import positive
 from sklinear._classifiers import LinearSVMClassifier, SoftmaxClassifier
 from sklinear._predictor import ProbabilityMixin
@@ -186,8 +188,9 @@ class LinearSVMClassifierCV(LinearClassifierCV):
         return LinearSVMClassifier(**self._shared(), **params)
 
     def _grid(self, alphas: list[Any]) -> dict[str, list[Any]]:
-        losses = list(self.losses)
-        if not losses or not all(loss in LOSSES for loss in losses):
+        losses = [*self.losses] if np.iterable(self.losses) else []
+        names = [loss for loss in losses if isinstance(loss, str) and loss in LOSSES]
+        if not names or len(names) < len(losses):
             raise ValueError(
                 f"losses must be a sequence of names among {list(LOSSES)}, at least "
                 f"one, got {self.losses!r}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from copy import deepcopy
+from copy import copy, deepcopy
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -15,6 +15,7 @@ from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.utils import check_random_state, indexable
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import (
+    UNUSED,
     MetadataRouter,
     MethodMapping,
     _raise_for_params,
@@ -36,11 +37,12 @@ from sklinear._cells import (
     distinct,
     evaluate,
     jobs_of,
+    tell,
 )
-from sklinear._checks import check_params, loaded
+from sklinear._checks import check_params, loaded, refuse_dask
 from sklinear._data import Data
-from sklinear._folds import Group, grouped
-from sklinear._predictor import LinearPredictor, refitted
+from sklinear._folds import Failure, Group, grouped
+from sklinear._predictor import LinearPredictor, learnt, refitted
 from sklinear._results import (
     at_edge,
     best_index,
@@ -89,6 +91,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         "n_jobs": [Integral, None],
     }
     _scoring = "accuracy"  # where none is given
+    # it is the scorer that asks for weights, not ``score`` itself
+    __metadata_request__score: ClassVar = {"sample_weight": UNUSED}
 
     # X, y and the weights are checked, and classes weighted, as in a plain fit
     _validate_data = LinearClassifier._validate_data
@@ -155,7 +159,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         TypeError
             If X or y is a Dask collection.
         """
-        _refuse_dask(self, X, y)
+        refuse_dask(self, X, y)
         check_params(self)
         extra = {name: params[name] for name in params if name != "groups"}
         _raise_for_params(extra, self, "fit")
@@ -181,7 +185,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             params = {**params, "sample_weight": weights}
         notes = without_weights(self, scorer, params)
         split_params, score_params = route(self, scorer, params)
-        given_y = given_y if hasattr(given_y, "iloc") else y
+        series = hasattr(given_y, "iloc") and given_y.ndim == 1
+        given_y = given_y if series else y
         cv = self.cv
         if self.cv is None:
             cv = max(min(5, int(np.unique(y, return_counts=True)[1].max())), 2)
@@ -212,7 +217,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 f"totalling {fits} fits"
             )
         with subtask(root, told, "search", fits, sequential=False) as context:
-            found = self._evaluate(search, groups, context)
+            found = self._evaluate(search, groups, failures, context)
         name = type(self).__name__
         notes += failed_folds(name, failures, len(splits), found)
         notes += failed_scores(found) + open_gaps(name, found, self.tol)
@@ -292,7 +297,11 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         ]
 
     def _evaluate(
-        self, search: Search, groups: list[Group], context: Any
+        self,
+        search: Search,
+        groups: list[Group],
+        failures: list[Failure],
+        context: Any,
     ) -> list[Evaluation]:
         """Solve and score all cells on all folds."""
         contexts: dict[tuple[int, int], Any] = {}
@@ -303,6 +312,9 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                         task_name="candidate-split-evaluation",
                         task_id=index * search.n_splits + fold,
                     )
+        for failure in failures if contexts else ():
+            for index in range(len(search.cells)):
+                tell(search, self, contexts[index, failure.index], failure.train)
         jobs = jobs_of(self.n_jobs, search, groups)
         tasks = [
             Task(group, problems, folds, contexts, self if contexts else None)
@@ -347,18 +359,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         model.fit(X, y, sample_weight)
         self.refit_time_ = time.perf_counter() - start
         self.best_estimator_ = model
-        for name in (
-            "classes_",
-            "coef_",
-            "intercept_",
-            "n_iter_",
-            "loss_curve_",
-            "solver_",
-            "dual_gap_",
-            "_certificate",
-        ):
-            if hasattr(model, name):
-                setattr(self, name, getattr(model, name))
+        self.__dict__.update(learnt(model))
 
     # Prediction -------------------------------------------------------------------
 
@@ -395,7 +396,11 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         scorer = self.scorer_
         if isinstance(scorer, dict):
             scorer = self._named(scorer)
-        score = scorer(self.best_estimator_, X, y, **params)
+        model = copy(self.best_estimator_)
+        model.__dict__.update(
+            learnt(self)
+        )  # a user may have assigned other coefficients
+        score = scorer(model, X, y, **params)
         return self._named(score) if isinstance(score, dict) else score
 
     def _named(self, several: dict[str, Any]) -> Any:
@@ -429,15 +434,4 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 .add(caller="score", callee="score")
                 .add(caller="fit", callee="score"),
             )
-        )
-
-
-def _refuse_dask(search: Any, *collections: Any) -> None:
-    """Dask collections are for the plain estimators."""
-    if any(type(each).__module__.split(".")[0] == "dask" for each in collections):
-        name = type(search).__name__
-        raise TypeError(
-            f"{name} does not take Dask collections: it needs all rows at once. Fit "
-            f"{name.removesuffix('CV')}, which takes them, for each alpha and fold, or "
-            "tune on a sample of the rows (compute() it first)."
         )

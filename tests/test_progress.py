@@ -342,3 +342,18 @@ def test_the_scoring_monitor_takes_searches_as_grid_search_lets_it(refit):
         return
     rows = monitor.get_logs().data
     assert sum("accuracy" in row for row in rows) >= 2 * 2 * 3  # losses, alphas, folds
+
+
+@needs_callbacks
+@pytest.mark.filterwarnings("ignore:1 of 2 folds", "ignore:One or more of the test")
+def test_folds_that_cannot_be_fitted_are_tasks_too():
+    recorder, rows = Recorder(), np.arange(150)
+    splits = [(rows[::2], rows[1::2]), (rows[:50], rows[50:])]  # of one class only
+    search = LinearSVMClassifierCV(
+        alphas=[1e-2, 1.0], losses=["hinge"], cv=splits, refit=False
+    )
+    recorder.on_fit_task_end = lambda estimator, context: recorder.events.append("end")
+    search.set_callbacks(recorder).fit(IRIS.X, IRIS.y)
+    cells = ["begin", "end"] * 4
+    fit = ["setup", "begin", "begin", *cells, "end", "end", "teardown"]
+    assert recorder.events == fit

@@ -17,6 +17,7 @@ from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.exceptions import (
     ConvergenceWarning,
+    DataConversionWarning,
     FitFailedWarning,
     UnsetMetadataPassedError,
 )
@@ -426,6 +427,22 @@ def test_with_routing_weights_and_groups_go_where_they_are_requested(kind):
         assert len(scores) == 5
 
 
+def test_with_routing_a_score_takes_the_weights_that_its_scorer_requests(kind):
+    X, y, weights = PROBLEMS["weighted"]
+    with sklearn.config_context(enable_metadata_routing=True):
+        told = get_scorer("accuracy").set_score_request(sample_weight=True)
+        found = search_of(kind, scoring=told).fit(X, y, sample_weight=weights)
+        plain, weighed = (
+            accuracy_score(y, found.predict(X), sample_weight=w)
+            for w in (None, weights)
+        )
+        assert plain != weighed
+        assert found.score(X, y, sample_weight=weights) == pytest.approx(weighed)
+        found.scoring = get_scorer("accuracy").set_score_request(sample_weight=False)
+        with pytest.raises(TypeError, match="not routed to any object"):
+            found.score(X, y, sample_weight=weights)
+
+
 def test_unknown_metadata_are_refused(kind):
     with pytest.raises(ValueError, match="enable_metadata_routing"):
         search_of(kind).fit(*IRIS[:2], colour="red")
@@ -649,6 +666,22 @@ def test_the_refit_is_a_plain_fit_with_the_best_parameters(kind):
     assert found.refit_time_ > 0
 
 
+def test_assigned_coefficients_are_scored_as_they_predict(kind):
+    X, y = IRIS[:2]
+    search = search_of(kind, scoring="accuracy").fit(X, y)
+    assert search.score(X, y) > 0.9
+    search.coef_ = np.zeros_like(search.coef_)
+    assert search.score(X, y) == accuracy_score(y, search.predict(X))
+    assert search.best_estimator_.score(X, y) > 0.9
+
+
+def test_y_as_a_frame_is_warned_of_once(kind):
+    pd = pytest.importorskip("pandas")
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        search_of(kind).fit(IRIS.X, pd.DataFrame({"y": IRIS.y}))
+    assert [w.category for w in caught].count(DataConversionWarning) == 1
+
+
 def test_a_second_fit_forgets_the_first(kind):
     X, y = IRIS[:2]
     search = search_of(kind, scoring=["accuracy", "f1_macro"], refit="accuracy")
@@ -682,6 +715,8 @@ BAD = {
     "zero delta": ("svm", {"deltas": [0.0]}, "deltas must be .* > 0"),
     "one delta": ("svm", {"deltas": 1.0}, "'deltas' parameter"),
     "no losses": ("svm", {"losses": []}, "losses must be"),
+    "a table of losses": ("svm", {"losses": np.array([["hinge"]])}, "losses must be"),
+    "a loss as an array": ("svm", {"losses": np.array("hinge")}, "losses must be"),
     "unknown loss": ("svm", {"losses": ["hinge", "log"]}, "losses must be .*'log'"),
     "one loss": ("svm", {"losses": "hinge"}, "'losses' parameter"),
     "refit": ("svm", {"refit": "best"}, "refit must be .*got 'best'"),
@@ -715,6 +750,8 @@ def test_rows_are_as_asked_however_the_grid_is_written(kind):
     column = single.fit(*IRIS[:2]).cv_results_["param_alpha"]
     assert column.dtype == np.float32
     assert set(column) == set(np.float32(alphas))
+    arrays = search_of(kind, {**grid, "alpha": [np.array(0.1)]}).fit(*IRIS[:2])
+    assert arrays.alpha_ == 0.1
     whole = search_of(kind, {**GRIDS[kind], "alpha": [1, 10]}).fit(*IRIS[:2])
     assert whole.cv_results_["param_alpha"].dtype == np.array([1, 10]).dtype
 
@@ -752,6 +789,27 @@ def test_the_automatic_grid_follows_the_features_scale_and_no_weights(kind):
         found.cv_results_["mean_test_score"],
         atol=1e-2,  # of the one score that a row more or less is
     )
+
+
+@pytest.mark.parametrize("d", [20, 100])  # features, of 120 rows, one of which tells
+@pytest.mark.parametrize(
+    "container", [np.asarray, np.asfortranarray, scipy.sparse.csr_matrix]
+)
+def test_the_automatic_grid_takes_a_weight_of_2_for_the_row_twice(kind, d, container):
+    rng = np.random.RandomState(0)
+    X, y = rng.uniform(size=(120, d)), rng.randint(3, size=120)
+    X[:, 0] += y
+    X[0, 1:3] = 0.0, -0.0
+    counts = rng.randint(5, size=120)
+    fit = {"alphas": 3, "refit": False, "cv": 2}
+    weighted = SEARCHES[kind](**fit).fit(container(X), y, sample_weight=counts)
+    rows = np.repeat(np.arange(120), counts)
+    repeated = SEARCHES[kind](**fit).fit(container(X[rows]), y[rows])
+    np.testing.assert_array_equal(weighted.alphas_, repeated.alphas_)
+    twice = np.tile(np.arange(120), 2)
+    doubled = SEARCHES[kind](**fit).fit(container(X[twice]), y[twice])
+    once = SEARCHES[kind](**fit).fit(container(X), y)
+    np.testing.assert_array_equal(doubled.alphas_, once.alphas_)
 
 
 @pytest.mark.filterwarnings("error:.*est penalty of its grid")
