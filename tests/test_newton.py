@@ -492,3 +492,15 @@ def test_few_ones_and_zeros_under_a_strong_penalty_are_solved(solver, alpha):
         X, y = rng.randint(0, 2, (100, 12)), rng.randint(0, 3, 100) == 0
         model = classifier("hinge", solver=solver, alpha=alpha).fit(X, y)
         assert model.dual_gap_ <= 1e-8
+
+
+@pytest.mark.parametrize("name", ["softmax", "squared_hinge"])
+def test_features_far_from_0_without_an_intercept_take_no_small_steps(name):
+    rng = np.random.RandomState(0)
+    y = rng.randint(20, size=1500)
+    X = rng.normal(size=(1500, 60)) + 0.3 * rng.normal(size=(20, 60))[y]
+    X = X * 10 ** rng.uniform(-3, 3, 60) + 10 ** rng.uniform(-1, 3, 60)
+    model = classifier(name, alpha=1e-4, solver="newton", fit_intercept=False)
+    model.fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+    assert model.n_iter_ <= 30  # under damping that does not fall, 71 and 180

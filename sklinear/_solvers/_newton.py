@@ -54,7 +54,6 @@ PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is as
 IDLE = 100  # Newton steps without any gain, after which rounding hides every one
 EARLY = 6  # of these, where nothing is known yet and they have led nowhere
 ROUGHLY = 0.5  # gap at the larger alpha
-RIDGE = 1e-2  # damping in units of the gradient's norm: vanishes at the optimum
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 INNER_IDLE = 0.5  # the same where rounding keeps it from being solved any better
 INNER_BLIND = 0.01  # the same while no lower bound is known
@@ -381,7 +380,7 @@ def _step(
     Also what part of the distance from the optimum the step should leave.
     """
     gradient = state.at.gradient
-    ridge = RIDGE * min(1.0, float(np.linalg.norm(gradient)))
+    ridge = preconditioner.ridge(gradient)
     # the residual that is left, if it is the next gradient, tells the next gap
     settled = SETTLED * 4 * objective.alpha * monitor.tol * state.at.primal
     if objective.data.streamed:
@@ -421,6 +420,7 @@ def _step(
             del H  # a copy of its rows
             change = objective.push(step)
     end = line_search(objective, state, step, change)
+    preconditioner.took(end.length if end else 0.0)
     if end is None:
         return None, promise
     params = state.params + end.length * step

@@ -33,6 +33,8 @@ LARGE_BLOCK = 256  # rows of one from which on several threads pay
 SMALL_BLOCK = 64  # rows of one up to which all classes' come of the same rows of X
 FEWEST_ROWS = 2048  # behind a block
 ALIKE = 0.5  # of the largest second derivative, above which one block does for all
+RIDGE = 1e-2  # damping of a step in units of the gradient's norm, at first and most
+LEAST_RIDGE = 1e-8  # the same after whole steps: what bends little is in their way
 USUAL = 10  # steps of conjugate gradients, where none were taken yet
 ROWS_A_BLOCK = 3  # rows behind a block, in multiples of its size
 FLOOR = 1e-7  # added to a block, relative to its mean curvature: rounding
@@ -53,6 +55,7 @@ class Preconditioner:
         self._cost = self._work = 0.0
         self.last = 0.0  # operations of the last step's conjugate gradients
         self.failed = False  # whether some ended before the step was known
+        self._damping = RIDGE
 
     def __call__(self, build: Callable[[], tuple[Precondition, float]]) -> Precondition:
         """The one at hand, or a new one."""
@@ -62,6 +65,15 @@ class Preconditioner:
             self._apply, self._cost = build()
             self._work, self.stale = 0.0, False
         return self._apply
+
+    def ridge(self, gradient: np.ndarray) -> float:
+        """Added to the Hessian for the next step; vanishes at the optimum."""
+        return self._damping * min(1.0, float(np.linalg.norm(gradient)))
+
+    def took(self, length: float) -> None:
+        """A step was taken, or a part of it, after which the next is damped more."""
+        damping = self._damping / 10 if length == 1 else 10 * self._damping
+        self._damping = min(max(damping, LEAST_RIDGE), RIDGE)
 
     def adopt(self, inverse: np.ndarray) -> None:
         """Blocks (k, d1, d1) that were inverted elsewhere."""

@@ -71,7 +71,7 @@ def step(
     else:
         args = monitor, preconditioner, 1e-2 * ridge, settled
         move, promise = _conjugate(objective, at, gradient, *args)
-    return _search(objective, state, move), promise
+    return _search(objective, state, move, preconditioner), promise
 
 
 def _conjugate(
@@ -159,7 +159,12 @@ def inverse_of_excerpt(
     return apply
 
 
-def _search(objective: Objective, state: State, move: np.ndarray) -> State | None:
+def _search(
+    objective: Objective,
+    state: State,
+    move: np.ndarray,
+    preconditioner: Preconditioner,
+) -> State | None:
     """The point where the slope along the move has almost vanished, if any is lower."""
     start = float(np.vdot(state.at.gradient, move))
     if not start < 0:
@@ -168,8 +173,10 @@ def _search(objective: Objective, state: State, move: np.ndarray) -> State | Non
     there = visit(objective, state.params + move)
     slope = float(np.vdot(there.at.gradient, move))
     if there.at.value <= highest and slope <= 0.1 * -start:
+        preconditioner.took(1.0)
         return there
     length = _length(objective, state, move, start, slope, highest)
+    preconditioner.took(length)
     return visit(objective, state.params + length * move) if length else None
 
 
