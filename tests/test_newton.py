@@ -504,3 +504,20 @@ def test_features_far_from_0_without_an_intercept_take_no_small_steps(name):
     model.fit(X, y)
     assert model.dual_gap_ <= 1e-4
     assert model.n_iter_ <= 30  # under damping that does not fall, 71 and 180
+
+
+@pytest.mark.parametrize(
+    ("seed", "shape", "alpha", "most"),
+    [
+        (0, (150, 100, 20), 1.0, 200),  # 309 if at W = 0 the easier hinge bends nowhere
+        (4, (150, 100, 20), 1.0, 150),  # 229
+        (5, (200, 60, 30), 0.01, 500),  # ended at a gap of 0.4, for want of progress
+    ],
+)
+def test_features_of_heavy_tails_are_solved(seed, shape, alpha, most):
+    (n, d, k), rng = shape, np.random.RandomState(seed)
+    y, centres = rng.randint(k, size=n), rng.normal(size=(k, d))
+    X = np.exp(2 * rng.normal(size=(n, d)) + 0.6 * centres[y])
+    model = classifier("hinge", alpha=alpha, solver="newton").fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+    assert model.n_iter_ <= most

@@ -16,6 +16,7 @@ from sklinear._variables import LARGEST_FACTOR, Variables
 
 LARGE = 2**22  # numbers in X from which on no pass is taken that is not asked for
 SPLIT = 1e-9  # relative curvature of the intercept that counts as none
+FIRST_WIDTH, WIDTH = 2.0, 0.5  # of a hinge's rounding in units of delta
 Start = tuple[np.ndarray, np.ndarray]  # W (d, k) and b (k,)
 
 
@@ -146,6 +147,18 @@ def rescaled(
     if monitor.guessed is not None:
         monitor.guessed = scaled.join(*objective.split(monitor.guessed))
     return scaled
+
+
+def smoothed(objective: Objective, params: np.ndarray | None = None) -> Objective:
+    """The hinge rounded over a part of its margin; the other losses as they are.
+
+    At W = 0, if these are the params, all margins are delta and the width reaches them.
+    """
+    loss = objective.loss
+    if not isinstance(loss, Hinge):
+        return objective
+    width = WIDTH if params is None or params.any() else FIRST_WIDTH
+    return objective.replace(loss=Hinge(loss.delta, width=width * loss.delta))
 
 
 def offer_priors(objective: Objective, monitor: Monitor) -> None:

@@ -9,8 +9,8 @@ from sklinear._data import Data
 from sklinear._losses import Hinge, Loss
 from sklinear._objective import Evaluation, Objective
 from sklinear._solvers._costs import is_dense
-from sklinear._solvers._frame import Start, certify, framed
-from sklinear._solvers._newton import refine, smoothed
+from sklinear._solvers._frame import Start, certify, framed, smoothed
+from sklinear._solvers._newton import refine
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import Variables, choose_variables
 

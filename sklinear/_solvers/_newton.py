@@ -31,7 +31,7 @@ from sklinear._solvers._active import (
 )
 from sklinear._solvers._costs import is_cheap, is_dense, is_sampled
 from sklinear._solvers._curvature import Arrays, diagonals, hessian, whole_hessian
-from sklinear._solvers._frame import Start, framed, is_unbalanced, settled
+from sklinear._solvers._frame import Start, framed, is_unbalanced, settled, smoothed
 from sklinear._solvers._preconditioner import Preconditioner, inverse_of_blocks
 from sklinear._solvers._solution import ROUNDING, Monitor, Options, Solution, Witness
 from sklinear._solvers._steps import (
@@ -64,7 +64,6 @@ FEWEST_ROWS = 1024  # to centre and scale by
 COPIED = 0.6  # bytes for each value of X, in a sample of its rows
 GROWTH = 4  # of the sample of rows, from one stage to the next
 NARROWEST = 0.4  # power of eps: a margin's rounding by it is the multiplier's error
-WARM_WIDTH = 0.5  # of a hinge's rounding near the optimum, in units of delta
 ROUGH = 0.02  # more would fit the sample, not the rows
 SETTLED = 0.1  # of the gap that is asked for: what a last step may leave
 DRAFT_TOL = 0.9  # of the gap that is asked for: in float32, which may be off by 1e-6
@@ -111,12 +110,11 @@ def solve(objective: Objective, monitor: Monitor) -> None:
     assert monitor.params is not None
     params, data = monitor.params, objective.data
     rng = np.random.RandomState(0)
-    # at W = 0 all margins are delta: the first width must reach them
-    rounded = smoothed(objective, 0.5 if params.any() else 2.0)
+    rounded = smoothed(objective, params)
     preconditioner = Preconditioner(rng)
     on_samples = _on_samples(rounded, params, monitor, preconditioner, rng)
     if on_samples is not params:
-        params, rounded = on_samples, smoothed(objective, WARM_WIDTH)
+        params, rounded = on_samples, smoothed(objective)
     if not is_dense(objective) and data.dtype == np.float32:
         draft = monitor.detour(max(DRAFT_TOL * monitor.tol, 1e-6), drafting=True)
         single = rounded.replace(data=data.astype(np.float32))
@@ -133,14 +131,6 @@ def solve(objective: Objective, monitor: Monitor) -> None:
         params, rounded = draft.params, rounded.replace(loss=end.loss)
     exact = rounded.replace(data=data.astype(np.float64))
     refine(exact, params, monitor, preconditioner=preconditioner)
-
-
-def smoothed(objective: Objective, width: float = 0.5) -> Objective:
-    """The hinge rounded over a part of its margin; the other losses as they are."""
-    loss = objective.loss
-    if not isinstance(loss, Hinge):
-        return objective
-    return objective.replace(loss=Hinge(loss.delta, width=width * loss.delta))
 
 
 def _on_samples(
@@ -177,7 +167,7 @@ def _on_samples(
             assert draft.params is not None
             params = draft.params
             del some, draft  # or the next sample lies beside this one
-            objective = smoothed(objective, WARM_WIDTH)
+            objective = smoothed(objective)
     return params
 
 
@@ -216,7 +206,7 @@ def refine(
     if finished:
         return end
     detour = monitor.detour(max(monitor.tol, ROUGHLY))
-    easier = smoothed(objective.replace(alpha=10 * objective.alpha))
+    easier = smoothed(objective.replace(alpha=10 * objective.alpha), params)
     end = refine(easier, params, detour, detours - 1, preconditioner)
     objective = smoothed(objective)
     return _descend(objective, end, monitor, polish, np.inf, preconditioner, share)[2]
@@ -263,7 +253,9 @@ def _descend(
         idle = idle + 1 if off >= closest / 2 and not lower else 0
         closest, lowest = min(off, closest), min(state.at.value, lowest)
         floor = objective.data.dtype.itemsize < 8 and monitor.gap < 1e-3
-        known = monitor.done or floor or not bounded or idle > IDLE
+        known = monitor.done or floor or not bounded
+        if idle > IDLE:  # a hinge rounded over less width may tell more
+            blocked, known = True, known or smallest or not hinge
         if known and (idle > 3 or (idle and monitor.gap <= ROUNDING)):
             return True, objective, state.params  # rounding has the last word
         seen = INNER if idle <= 3 else INNER_IDLE

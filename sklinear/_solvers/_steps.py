@@ -75,9 +75,9 @@ def cg_step(
     preconditioner: Preconditioner,
     enough: float | None,
     settled: float,
-    most: int = CG_STEPS,
+    most: int | None = None,
 ) -> tuple[np.ndarray, Arrays, float]:
-    """Truncated conjugate gradients (Steihaug 1983), at ``most`` so many.
+    """Truncated conjugate gradients (Steihaug 1983), at ``most`` so many, or CG_STEPS.
 
     The step, its change of the scores, and what is left of the residual. It ends where
     a part ``enough`` is left, by default superlinearly little.
@@ -91,7 +91,7 @@ def cg_step(
         enough = min(0.01, np.sqrt(start))
     data = H.objective.data
     part = data.shape[0] / monitor.n_rows * (1.0 if data.streamed else CG_PART)
-    for before in range(most):
+    for before in range(most or CG_STEPS):
         Hp, pushed = H(p)
         Hp += ridge * p
         curvature = float(np.vdot(p, Hp))
@@ -118,7 +118,7 @@ def cg_step(
             break
         p = z + (rz / last) * p
     else:
-        preconditioner.failed |= most == CG_STEPS
+        preconditioner.failed |= most is None
     return step, change, rz / start if start > 0 else 0.0
 
 
