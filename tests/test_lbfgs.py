@@ -1,4 +1,4 @@
-"""What L-BFGS takes for granted about the order of scipy's calls."""
+"""What L-BFGS takes for granted about scipy's calls, and what it leaves to Newton."""
 
 import numpy as np
 import scipy.optimize
@@ -31,3 +31,14 @@ def test_scipy_asks_for_a_gradient_and_calls_back_where_it_was_last(loss, monkey
     classifier(loss, solver="lbfgs", alpha=1e-4, tol=1e-6).fit(X, y)
     assert calls.count("back") > 5
     assert calls.count("gradient") == len(points) > calls.count("back")
+
+
+def test_half_of_the_iterations_are_newtons():
+    # separable, of a penalty so weak that the objective falls and falls
+    rng = np.random.RandomState(0)
+    y, Q = rng.randint(20, size=236), rng.normal(size=(17, 177))
+    X = (rng.normal(size=(236, 17)) + rng.normal(size=(20, 17))[y]) @ Q
+    X += 0.01 * rng.normal(size=X.shape)
+    model = classifier("squared_hinge", alpha=2e-7, solver="lbfgs").fit(X, y)
+    assert model.dual_gap_ <= model.tol  # after 1000 of L-BFGS alone it is 1
+    assert 500 < model.n_iter_ < 700

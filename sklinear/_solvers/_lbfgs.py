@@ -17,6 +17,7 @@ from sklinear._variables import Variables, choose_variables
 WINDOW = 10  # iterations over which progress is judged
 SLOW = 1e-2  # relative decrease in them below which Newton's method takes over
 SLOW_DENSE = 1.0  # the same where a Newton step is one dense solve
+LONG = 100  # iterations of L-BFGS after which the half of max_iter suffices
 LONGEST_DENSE = 18  # iterations of L-BFGS after which it is taken there anyhow
 
 
@@ -87,6 +88,7 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
         monitor.count()
         slow = len(values) > WINDOW and values[-WINDOW] - at.value < least * at.value
         long = dense and len(values) >= LONGEST_DENSE
+        long |= len(values) >= max(monitor.max_iter / 2, LONG)
         if monitor.done or monitor.spent or slow or long:
             raise StopIteration
 
