@@ -155,7 +155,7 @@ def test_bool_and_numpy_scalars_are_numbers(model, solver):
     assert model.fit(X, y).score(X, y) > 0.7  # a guess has 1/3
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "newton", "dual", "sgd"])
+@pytest.mark.parametrize("solver", [*SOLVERS, "sgd"])
 def test_a_numpy_max_iter_that_is_too_small_is_warned_of(model, solver):
     model.set_params(solver=solver, max_iter=np.int64(1), tol=1e-9)
     with pytest.warns(ConvergenceWarning, match="raise max_iter"):
