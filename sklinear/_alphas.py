@@ -105,15 +105,23 @@ def _distinct(data: Data) -> tuple[np.ndarray, np.ndarray]:
     hashes = odd[-1] * data.y.astype(np.uint64)
     for block in data.astype(np.float64):
         if data.sparse:
-            bits = (block.X.data + 0.0).view(np.uint64) * odd[block.X.indices]
+            bits = _mixed(block.X.data) * odd[block.X.indices]
             sums = np.concatenate([[np.uint64(0)], np.cumsum(bits, dtype=np.uint64)])
             hashes[block.rows] += np.diff(sums[block.X.indptr])
         else:
-            bits = np.ascontiguousarray(block.X + 0.0).view(np.uint64)  # no -0.0
-            hashes[block.rows] += bits @ odd[:-1]
+            hashes[block.rows] += _mixed(block.X) @ odd[:-1]
     rows = np.flatnonzero(data.weights)
     _, firsts, places = np.unique(hashes[rows], return_index=True, return_inverse=True)
     return data.y[rows[firsts]], np.bincount(places, data.weights[rows])
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """The bits of float64 numbers, where small integers do not only have high ones; 0
+    of 0 and -0."""
+    bits = np.ascontiguousarray(values + 0.0).view(np.uint64)
+    bits ^= bits >> np.uint64(32)
+    bits ^= bits >> np.uint64(20)
+    return bits
 
 
 def _variances(data: Data, mean: np.ndarray) -> np.ndarray:

@@ -44,6 +44,8 @@ from sklinear import (
     SoftmaxClassifier,
     SoftmaxClassifierCV,
 )
+from sklinear._alphas import _distinct
+from sklinear._data import Data
 from sklinear._folds import shares
 
 IRIS = PROBLEMS["iris"]
@@ -789,6 +791,24 @@ def test_the_automatic_grid_follows_the_features_scale_and_no_weights(kind):
         found.cv_results_["mean_test_score"],
         atol=1e-2,  # of the one score that a row more or less is
     )
+
+
+@pytest.mark.parametrize("container", [np.asarray, scipy.sparse.csr_matrix])
+@pytest.mark.parametrize("most", [1, 3, 1e-3, -1])
+def test_rows_are_told_apart_as_they_are(container, most):
+    rng = np.random.RandomState(0)
+    values, d = (2, 14) if abs(most) == 1 else (4, 6)
+    X = rng.randint(values, size=(6000, d)) * float(most)
+    y = rng.randint(3, size=6000)
+    weights = rng.randint(2, size=6000) / 3000.0
+    labels, masses = _distinct(Data(container(X), y, weights, 3))
+    rows = np.column_stack([X, y])[weights > 0]
+    each, counts = np.unique(rows, axis=0, return_counts=True)
+    assert 100 < len(each) < len(rows)
+    np.testing.assert_array_equal(
+        np.bincount(labels), np.bincount(each[:, -1].astype(int))
+    )
+    np.testing.assert_allclose(np.sort(masses), np.sort(counts) / 3000, rtol=1e-12)
 
 
 @pytest.mark.parametrize("d", [20, 100])  # features, of 120 rows, one of which tells
