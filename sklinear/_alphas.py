@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,9 +27,9 @@ def automatic_alphas(
     ``problems`` are the losses with delta = 1 and what multiplies the user's alpha.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
-        ends_of = {
-            loss: alpha_ends(data, loss) for loss in {loss for loss, _ in problems}
-        }
+        known = _known(data)
+        losses = {loss for loss, _ in problems}
+        ends_of = {loss: _ends(data, loss, known) for loss in losses}
     strongest = np.max([ends_of[loss][0] / factor for loss, factor in problems])
     weakest = np.min([ends_of[loss][1] / factor for loss, factor in problems])
     low, high = RANGE
@@ -48,7 +48,22 @@ def automatic_alphas(
     return [float(f"{alpha:.3g}") for alpha in grid]
 
 
-def alpha_ends(data: Data, loss: Loss) -> tuple[float, float]:
+class _Known(NamedTuple):
+    """What is the same for all losses."""
+
+    mean: np.ndarray  # (d,)
+    square: np.ndarray  # (d,), of the features about their means
+    labels: np.ndarray  # of distinct rows
+    masses: np.ndarray  # their weights
+
+
+def _known(data: Data) -> _Known:
+    """Of all rows."""
+    mean = np.asarray(data.class_sums.sum(axis=1)).ravel()
+    return _Known(mean, _variances(data, mean), *_distinct(data))
+
+
+def _ends(data: Data, loss: Loss, known: _Known) -> tuple[float, float]:
     """The alpha at which the scores differ from the priors' by FAINT, and a weak one.
 
     At W = 0 and the priors' intercept the loss has a gradient G (d, k). A strong
@@ -62,13 +77,11 @@ def alpha_ends(data: Data, loss: Loss) -> tuple[float, float]:
     correlations with the gradient, beyond those of chance, add up to SMALL of all.
     Of fewer rows than features, which are interpolated anyway, it is SPAN of the other.
     """
-    masses = data.class_masses
-    k = len(masses)
-    scores = np.tile(loss.prior(masses), (k, 1))
+    k = data.n_classes
+    scores = np.tile(loss.prior(data.class_masses), (k, 1))
     _, of_class = loss(scores, np.arange(k))  # (k, k), a row a class
-    mean = np.asarray(data.class_sums.sum(axis=1)).ravel()
+    mean, square, labels, masses = known
     G = data.of_classes(mean, of_class)
-    square = _variances(data, mean)
     # what is left of equal numbers is the rounding of their mean, or of its square
     told = square > (ROUNDING if data.sparse else ROUNDING**2) * np.square(mean)
     G[~told] = 0.0
@@ -81,7 +94,6 @@ def alpha_ends(data: Data, loss: Loss) -> tuple[float, float]:
         off -= centre
         total += (block.weights @ np.square(off)).reshape(2, k).sum(axis=1)
     strong, of_one = np.sqrt(total) / (2 * FAINT * unit)
-    labels, masses = _distinct(data)
     squares = np.bincount(labels, np.square(masses), k)
     chance = float(squares @ np.square(of_class).sum(axis=1))
     shares = np.maximum(np.square(G).sum(axis=1) * inverse - CHANCE * chance, 0)
