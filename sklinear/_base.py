@@ -294,7 +294,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 self.fit_intercept,
                 (W / scale, b * self.fit_intercept / scale),
                 self._options(Reporter()),
-                self._stream,
+                getattr(self, "_stream", Stream()),  # coefficients may be a user's
             )
         self._stream = stream
         self.coef_, self.intercept_ = rows_of(

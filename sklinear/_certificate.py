@@ -188,26 +188,26 @@ class Visit:
             off += eps * size
         self.kinks += float((off * near) @ block.weights)
 
-    def add_leeway(self, block: Block, leeway: np.ndarray) -> None:
+    def add_leeway(self, block: Block, c: np.ndarray) -> None:
         """The sums by class of one block's leeway (m, k)."""
-        order = np.argsort(block.y, kind="stable")
-        ends = np.searchsorted(block.y[order], np.arange(len(self.edges) + 1))
-        leeway, weights = leeway[order], block.weights[order, None]
-        X = block.X if self.rows is None else block.X[order]
-        for y in np.flatnonzero(np.diff(ends)):
-            own = slice(ends[y], ends[y + 1])
-            c, wc = leeway[own], weights[own] * leeway[own]
-            self.edges[y] += wc.sum(axis=0)
-            if self.rows is not None:
-                self.rows[y] += X[own].T @ wc
-                continue
-            Q = c.T @ wc  # of the v_j - v_y: sum_j (c_j v_j)^2 + (sum_j c_j v_j)^2
-            Q += np.diag(np.diag(Q))
-            total = Q.sum(axis=0)
-            self.lengths += Q
-            self.lengths[y] -= total
-            self.lengths[:, y] -= total
-            self.lengths[y, y] += total.sum()
+        wc, k = block.weights[:, None] * c, len(self.edges)
+        if self.rows is not None:
+            order = np.argsort(block.y, kind="stable")
+            X, y, wc = block.X[order], block.y[order], wc[order]
+            ends = np.searchsorted(y, np.arange(k + 1))
+            for j in np.flatnonzero(np.diff(ends)):
+                own = slice(ends[j], ends[j + 1])
+                self.edges[j] += wc[own].sum(axis=0)
+                self.rows[j] += X[own].T @ wc[own]
+            return
+        of_class = np.ones(len(c)), (block.y, np.arange(len(c)))
+        of_class = scipy.sparse.csr_matrix(of_class, (k, len(c)))
+        self.edges += of_class @ wc
+        Q = c.T @ wc  # of the v_j - v_y: sum_j (c_j v_j)^2 + (sum_j c_j v_j)^2
+        np.einsum("ii->i", Q)[:] *= 2
+        totals = of_class @ (wc * (c.sum(axis=1)[:, None] + c))
+        self.lengths += Q - totals - totals.T
+        np.einsum("ii->i", self.lengths)[:] += totals.sum(axis=1)
 
 
 def certificate(

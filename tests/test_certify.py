@@ -18,7 +18,8 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from test_certificate import assert_within, bounds
 
 from sklinear import SoftmaxClassifier
-from sklinear._certificate import _Graph
+from sklinear._certificate import Visit, _Graph
+from sklinear._data import Data
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 EXACT = 1e-12
@@ -274,3 +275,21 @@ def test_certificates_are_pickled_and_survive_sparsify(loss):
     copy = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(copy.certify(X), want)
     np.testing.assert_array_equal(copy.sparsify().certify(X), want)
+
+
+def test_moves_are_as_long_as_they_are_one_by_one():
+    rng = np.random.RandomState(0)
+    n, k = 700, 60
+    y, leeway = rng.randint(k, size=n), 2 * rng.uniform(size=(n, k))
+    leeway[np.arange(n), y] = 0
+    weights = rng.uniform(size=n) / n
+    visit = Visit(5, k, True)
+    visit.rows = None  # as where they were too many numbers
+    for block in Data(rng.normal(size=(n, 5)), y, weights, k):
+        visit.add_leeway(block, leeway[block.rows])
+    v = rng.normal(size=k)
+    moves = leeway * (v - v[y][:, None])
+    lengths = np.square(moves).sum(axis=1) + moves.sum(axis=1) ** 2
+    assert v @ visit.lengths @ v == pytest.approx(weights @ lengths, rel=1e-12)
+    edges = [(weights[:, None] * leeway)[y == j].sum(axis=0) for j in range(k)]
+    np.testing.assert_allclose(visit.edges, edges, rtol=1e-12)

@@ -617,3 +617,24 @@ def test_the_lazy_penalty_reaches_columns_that_batches_lack(model, alpha):
     fit_anyhow(model.set_params(alpha=alpha), X, y)
     # without it W would keep its early noise, and |W|^2 be a multiple
     assert objective(model, X, y) < optimum(model, X, y) * 1.1
+
+
+def test_a_rate_is_that_of_the_rows_that_count(model):
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(20_000, 20))
+    y = np.argmax(X @ rng.normal(size=(20, 3)) + rng.gumbel(size=(20_000, 3)), axis=1)
+    rows = rng.permutation(20_000)[:300]
+    weights = np.bincount(rows, minlength=20_000)
+    model.set_params(solver="sgd", random_state=0, tol=1e-3)
+    alone = clone(model).fit(X[rows], y[rows])
+    among = model.fit(X, y, sample_weight=weights)
+    assert among.n_iter_ <= alone.n_iter_ + 10
+    assert among.loss_curve_[-1] <= 1.01 * alone.loss_curve_[-1]
+
+
+def test_assigned_coefficients_are_learnt_on(model, shuffled):
+    X, y = shuffled[0][:600] / 16, shuffled[1][:600]
+    fitted = clone(model).set_params(solver="lbfgs").fit(X, y)
+    for name in ("coef_", "intercept_", "classes_", "n_features_in_"):
+        setattr(model, name, getattr(fitted, name))
+    assert model.partial_fit(X, y).score(X, y) > 0.9

@@ -90,7 +90,7 @@ def _cells(
     for fold, weights in enumerate(folds):
         part = Data(data.X, data.y, weights, k, data.dtype, data.tally)
         rows = np.flatnonzero(weights)
-        large = data.streamed or (not data.sparse and data.X.size > LARGEST_COPY)
+        large = data.streamed or (not data.sparse and len(rows) * d > LARGEST_COPY)
         if len(rows) < len(weights) and not large:
             part = data.sample(rows, weights[rows])
         start = np.zeros((d, k)), np.zeros(k)

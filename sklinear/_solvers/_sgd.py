@@ -276,14 +276,12 @@ def measure(
         typical = effective(leverage, data.weights)
         return Metric(None, 1 / curvature, intercept, typical)
     enough = max(SAMPLE, 5 * data.X.shape[1])
-    thin = slice(None, None, max(1, len(data.y) // enough))
-    weights = data.weights[thin]
-    if weights.any():
-        weights = weights / weights.sum()
-        tally = data.tally
-        X, y, dtype = data.X[thin], data.y[thin], data.dtype
-        data = Data(X, y, weights, data.n_classes, dtype, tally)
-        activity = activity[thin]
+    thin = np.flatnonzero(data.weights)
+    thin = thin[:: max(1, len(thin) // enough)]
+    weights = data.weights[thin] / data.weights[thin].sum()
+    X, y, dtype = data.X[thin], data.y[thin], data.dtype
+    data = Data(X, y, weights, data.n_classes, dtype, data.tally)
+    activity = activity[thin]
     variables = choose_variables(data, alpha, activity, fit_intercept)
     T = variables.factor
     leverages = [
