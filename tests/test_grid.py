@@ -181,3 +181,25 @@ def test_another_alpha_takes_no_pass(kind):
     exact = batch.evaluate(params, 1e-3)
     np.testing.assert_allclose(moved.value, exact.value, rtol=1e-12)
     np.testing.assert_allclose(moved.gradient, exact.gradient, atol=1e-12)
+
+
+def test_folds_of_few_rows_are_copied_from_a_large_X(kind, monkeypatch):
+    X, y = samples()
+    n, d = X.shape
+    seen, solved = [], _grid._solved
+
+    def watched(name, part, *rest):
+        seen.append(part.shape[0])
+        return solved(name, part, *rest)
+
+    monkeypatch.setattr(_grid, "LARGEST_COPY", n * d // 2)
+    monkeypatch.setattr(_grid, "_solved", watched)
+    few = np.zeros(n)
+    few[: n // 3] = 3 / n
+    many = np.full(n, 1 / n)
+    many[: n // 10] = 0
+    data = Data(X, y, np.full(n, 1 / n), len(set(y)))
+    options = Options(1e-4, 1000, 256, "auto", np.random.RandomState(0), Reporter())
+    problems = [(LOSSES[kind], 0.1)]
+    assert len([*solve_grid(data, problems, [few, many], True, "lbfgs", options)]) == 2
+    assert seen == [n // 3, n]
