@@ -17,6 +17,9 @@ EASY_HINGE, EASY_SQUARE = 2.0, 0.2
 HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual
 EASY_HUGE = 0.5  # there, of the hinge
 HARD = 300.0  # and of features that were not scaled they need too many
+# Rows a feature of wide sparse data from which classes overlap and L-BFGS takes few
+# passes over them, but for these ratios of the softmax and of the squared hinge.
+MANY_SPARSE, EASY_MANY, EASY_MANY_SQUARE = 32, 10.0, 2.0
 FEW_SPARSE = 4  # rows a feature up to which hinges of sparse rows still do better so
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
 # well, or soon leaves them to Newton; size, times classes, and ratio for which it pays.
@@ -101,7 +104,10 @@ def _fastest(
     needed = _mean_square(data) / (alpha * n) if pays or few else np.inf
     meets = can_all_be_met(data)
     near = meets or (not softmax and n <= FEW_SPARSE * d)
-    if pays and wide and needed <= (FAR if near else HARD):
+    most = FAR if near else HARD
+    if not hinge and n > MANY_SPARSE * d:
+        most = EASY_MANY if softmax else EASY_MANY_SQUARE
+    if pays and wide and needed <= most:
         return "dual"
     easy = EASY_HINGE if hinge else EASY_SQUARE
     if size > HUGE:
