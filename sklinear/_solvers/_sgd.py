@@ -276,8 +276,10 @@ def measure(
         typical = effective(leverage, data.weights)
         return Metric(None, 1 / curvature, intercept, typical)
     enough = max(SAMPLE, 5 * data.X.shape[1])
-    thin = np.flatnonzero(data.weights)
-    thin = thin[:: max(1, len(thin) // enough)]
+    counted = np.flatnonzero(data.weights)
+    step = max(1, len(counted) // enough)
+    whole = len(counted) == len(data.y)  # of which a view will do
+    thin = slice(None, None, step) if whole else counted[::step]
     weights = data.weights[thin] / data.weights[thin].sum()
     X, y, dtype = data.X[thin], data.y[thin], data.dtype
     data = Data(X, y, weights, data.n_classes, dtype, data.tally)
