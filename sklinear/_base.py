@@ -41,10 +41,10 @@ from sklinear._data import Data, computing_dtype
 from sklinear._distributed import Blocks, is_dask, without_rows
 from sklinear._losses import Hinge, Loss
 from sklinear._mapped import Mapped, is_mapped
-from sklinear._predictor import UNREAD, LinearPredictor, rows_of
+from sklinear._predictor import UNREAD, LinearPredictor, dense, rows_of
 from sklinear._solvers import SOLVERS, Options, Reporter, Solution, choose
 from sklinear._solvers._intercept import centred
-from sklinear._solvers._stream import Stream, partial_sgd
+from sklinear._solvers._stream import Stream, partial_sgd, touched
 from sklinear._threads import single_threaded_blas
 
 NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
@@ -284,10 +284,11 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         if not weights.any():  # of no class that counts
             return self
         loss, alpha, scale, _ = self._problem()
-        W, b = self._full_params(self.classes_, X.shape[1])
+        columns, X = touched(X)
+        W, b = self._full_params(self.classes_, self.n_features_in_, columns)
         labels, k = np.searchsorted(self.classes_, y), len(known)
         with single_threaded_blas():
-            W, b, stream = partial_sgd(
+            W, b, kept, stream = partial_sgd(
                 Data(loaded(X, k), labels, weights, k),
                 loss,
                 alpha,
@@ -295,11 +296,14 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 (W / scale, b * self.fit_intercept / scale),
                 self._options(Reporter()),
                 getattr(self, "_stream", Stream()),  # coefficients may be a user's
+                columns,
             )
-        self._stream = stream
-        self.coef_, self.intercept_ = rows_of(
-            scale * W, scale * b, computing_dtype(X.dtype)
-        )
+        dtype = computing_dtype(X.dtype)
+        coef, self.intercept_ = rows_of(scale * W, scale * b, dtype)
+        if columns is not None:
+            part, coef = coef, (kept * dense(self.coef_)).astype(dtype, copy=False)
+            coef[:, columns] = part
+        self.coef_, self._stream = coef, stream
         self.n_iter_, self.loss_curve_, self.solver_ = 1, [], "sgd"
         self._forget_proofs()
         return self

@@ -218,22 +218,28 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         return self._each(X, settled)
 
     def _full_params(
-        self, classes: np.ndarray, n_features: int
+        self,
+        classes: np.ndarray,
+        n_features: int,
+        columns: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """W (d, k) and b (k,) of the present coefficients, one column a class."""
+        """W (d, k) and b (k,) of the present coefficients, one column a class.
+
+        Of some ``columns`` of X alone, where they are given.
+        """
         if not np.array_equal(classes, self.classes_):
             raise ValueError(
                 "warm_start=True needs the classes of the previous fit, "
                 f"{self.classes_}, got {classes}."
             )
-        coef = self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
-        W = turned(np.asarray(coef), np.float64)
-        b = np.asarray(self.intercept_, dtype=np.float64)
-        if len(W) != n_features:
+        coef = dense(self.coef_)
+        if coef.shape[1] != n_features:
             raise ValueError(
-                f"warm_start=True needs the {len(W)} features of the previous fit, got "
-                f"{n_features}."
+                f"warm_start=True needs the {coef.shape[1]} features of the previous "
+                f"fit, got {n_features}."
             )
+        W = turned(coef if columns is None else coef[:, columns], np.float64)
+        b = np.asarray(self.intercept_, dtype=np.float64)
         if len(classes) == 2:
             return np.hstack([-W / 2, W / 2]), np.concatenate([-b / 2, b / 2])
         return W, b
@@ -311,6 +317,11 @@ def _blocks(X: Any, step: int, dtype: np.dtype) -> Iterator[tuple[Any, slice]]:
     for start in range(0, X.shape[0], step):
         rows = slice(start, start + step)
         yield X[rows] if issparse(X) else X[rows].astype(dtype, copy=False), rows
+
+
+def dense(coef: Any) -> np.ndarray:
+    """Coefficients as an array, which a user may have made sparse."""
+    return np.asarray(coef.toarray() if hasattr(coef, "toarray") else coef)
 
 
 def rows_of(W: np.ndarray, b: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import StandardScaler
 
+import sklinear._base
 from sklinear import LinearSVMClassifier, SoftmaxClassifier, losses
 from sklinear._solvers import _sgd
 
@@ -508,6 +509,31 @@ def test_rows_without_weight_are_skipped_in_a_stream(model, container, size, shu
     stream(model, container(junk), y, chunk=150, weights=weights)
     want = stream(clone(model), container(X[kept]), y[kept], chunk=100)
     np.testing.assert_allclose(model.coef_, want.coef_, rtol=1e-6, atol=1e-9)  # sums
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_wide_rows_are_learnt_in_their_columns_alone(
+    model, n_classes, dtype, monkeypatch
+):
+    """As in all columns: what rows do not have is only shrunk by the penalty."""
+    rng = np.random.default_rng(0)
+    X = scipy.sparse.random(300, 5000, 0.004, "csr", dtype, random_state=0)
+    X.data[X.indptr[50] : X.indptr[52]] = 0  # a piece of nothing
+    X.eliminate_zeros()
+    y = rng.integers(n_classes, size=300)
+    model.set_params(alpha=0.02, batch_size=16)
+    narrow, whole = clone(model), clone(model)
+    for part in np.split(np.arange(300), [50, 51, 52, 200, 207, 208]):
+        narrow.partial_fit(X[part], y[part], classes=np.arange(n_classes))
+    monkeypatch.setattr(sklinear._base, "touched", lambda X: (None, X))
+    for part in np.split(np.arange(300), [50, 51, 52, 200, 207, 208]):
+        whole.partial_fit(X[part], y[part], classes=np.arange(n_classes))
+    assert narrow.coef_.dtype == dtype
+    # sums in another order
+    atol = 1e3 * np.finfo(dtype).eps * np.abs(whole.coef_).max()
+    np.testing.assert_allclose(narrow.coef_, whole.coef_, rtol=0, atol=atol)
+    np.testing.assert_allclose(narrow.intercept_, whole.intercept_, rtol=0, atol=atol)
 
 
 def test_class_weights_work_in_a_stream(model, shuffled):

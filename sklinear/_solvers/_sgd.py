@@ -26,6 +26,7 @@ from sklinear._solvers._solution import Options, Progress, Solution, as_they_are
 from sklinear._solvers._span import Span, forward
 from sklinear._variables import LARGEST_SPARSE_FACTOR, choose_variables
 
+FEW_COLUMNS = 10  # an entry of sparse rows
 FEWEST_STEPS = 100  # of an epoch: batches shrink (to SMALLEST_BATCH) to allow them
 SMALLEST_BATCH = 16
 LONGEST_MOVE = 1.0  # of a score in one step, in units of delta
@@ -216,7 +217,7 @@ def run_epoch(
         rows = order[step * batch : (step + 1) * batch]
         X = data.take(rows)
         if metric.mean is None:
-            columns, X = _columns(X)
+            columns, X = in_columns(X)
             W = shrunk * V[columns]
         else:
             W = V
@@ -243,12 +244,24 @@ def run_epoch(
     return V * V.dtype.type(shrunk), b
 
 
-def _columns(X: Any) -> tuple[np.ndarray, Any]:
-    """The columns that a sparse batch has, and the batch in them alone."""
-    columns, indices = np.unique(X.indices, return_inverse=True)
-    shape = X.shape[0], max(len(columns), 1)
-    compact = scipy.sparse.csr_matrix((X.data, indices.ravel(), X.indptr), shape=shape)
-    return columns if len(columns) else np.zeros(1, dtype=int), compact
+def in_columns(X: Any, more: int = 0) -> tuple[np.ndarray, Any]:
+    """The columns that sparse rows have, and the rows in these alone.
+
+    And in so many ``more``, empty ones, behind them. In one of X if it has none.
+    """
+    if X.shape[1] <= FEW_COLUMNS * X.nnz:  # to mark them takes less than to sort
+        marks = np.zeros(X.shape[1], dtype=bool)
+        marks[X.indices] = True
+        columns = np.flatnonzero(marks)
+        places = np.empty(X.shape[1], dtype=X.indices.dtype)
+        places[columns] = np.arange(len(columns))
+        indices = places[X.indices]
+    else:
+        columns, indices = np.unique(X.indices, return_inverse=True)
+    if not len(columns) + more:
+        columns = np.zeros(1, dtype=int)
+    shape = X.shape[0], len(columns) + more
+    return columns, scipy.sparse.csr_matrix((X.data, indices, X.indptr), shape)
 
 
 def assess(span: Span, loss: Loss) -> tuple[float, np.ndarray]:
@@ -265,16 +278,10 @@ def measure(
     data: Data, alpha: float, activity: np.ndarray, fit_intercept: bool
 ) -> Metric:
     """The inverse of the curvature at hand, shared by the classes."""
+    if data.sparse and data.X.shape[1] > LARGEST_SPARSE_FACTOR:
+        return measure_wide(data, alpha, activity, fit_intercept)
     mean_activity = float(activity @ data.weights)
     intercept = 1 / mean_activity if fit_intercept else 0.0
-    if data.sparse and data.X.shape[1] > LARGEST_SPARSE_FACTOR:
-        weights = activity * data.weights
-        curvature = _largest_eigenvalue(data, weights) + 2 * alpha
-        curvature = max(curvature, float(np.finfo(np.float64).tiny))  # rows of zeros
-        norms = row_norms(data.X, squared=True)
-        leverage = activity * (norms / curvature + intercept)
-        typical = effective(leverage, data.weights)
-        return Metric(None, 1 / curvature, intercept, typical)
     enough = max(SAMPLE, 5 * data.X.shape[1])
     counted = np.flatnonzero(data.weights)
     step = max(1, len(counted) // enough)
@@ -299,6 +306,19 @@ def measure(
         intercept,
         effective(leverage, data.weights),
     )
+
+
+def measure_wide(
+    data: Data, alpha: float, activity: np.ndarray, fit_intercept: bool
+) -> Metric:
+    """The same as a number, which keeps sparse steps sparse."""
+    weights = activity * data.weights
+    intercept = 1 / float(weights.sum()) if fit_intercept else 0.0
+    curvature = _largest_eigenvalue(data, weights) + 2 * alpha
+    curvature = max(curvature, float(np.finfo(np.float64).tiny))  # rows of zeros
+    norms = row_norms(data.X, squared=True)
+    leverage = activity * (norms / curvature + intercept)
+    return Metric(None, 1 / curvature, intercept, effective(leverage, data.weights))
 
 
 def effective(leverage: np.ndarray, weights: np.ndarray) -> float:

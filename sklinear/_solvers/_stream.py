@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from sklinear._checks import LEAST_WEIGHT
 from sklinear._data import Data
@@ -17,13 +19,16 @@ from sklinear._solvers._sgd import (
     check_finite,
     effective,
     first_rate,
+    in_columns,
     in_range_of_float32,
     measure,
+    measure_wide,
     run_epoch,
     smoothed,
 )
 from sklinear._solvers._solution import Options
 from sklinear._solvers._span import Span, forward
+from sklinear._variables import LARGEST_SPARSE_FACTOR
 
 ENOUGH = 0.25  # of a batch: what the losses of fewer rows do says little
 LEAST_SPREAD = 1e3  # of a feature, in units of what rounding leaves of its mean
@@ -87,6 +92,16 @@ def _weighing(data: Data, weights: np.ndarray) -> Data:
     return Data(data.X, data.y, weights, data.n_classes, data.dtype, data.tally)
 
 
+def touched(X: Any) -> tuple[np.ndarray | None, Any]:
+    """The columns that wide sparse rows have, and the rows in these alone.
+
+    Of others None and X. An empty column more stands for all that the rows have not.
+    """
+    if not scipy.sparse.issparse(X) or X.shape[1] <= LARGEST_SPARSE_FACTOR:
+        return None, X
+    return in_columns(X, more=1)
+
+
 @FINITE_IN_THE_END
 def partial_sgd(
     data: Data,
@@ -96,14 +111,18 @@ def partial_sgd(
     start: tuple[np.ndarray, np.ndarray],
     options: Options,
     stream: Stream,
-) -> tuple[np.ndarray, np.ndarray, Stream]:
+    columns: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, float, Stream]:
     """One pass over more rows, in their order; the rate falls as 1 / sqrt(steps).
 
     ``data.weights`` are the rows' own; they count in units of the mean weight so far.
-    O(n d k) time, or O(nnz k + d k) on sparse rows.
+    Rows that have been ``touched`` leave the rest of W where it is, but for the part
+    that the penalty leaves of it, which is told too. O(n d k) time, or O(nnz k) then.
     """
     data = in_range_of_float32(data)
     W, b = (part.astype(data.dtype) for part in start)
+    if columns is not None:
+        W = np.vstack([W, np.ones((1, len(b)), W.dtype)])
     order = np.flatnonzero(data.weights)
     n_steps = -(-len(order) // options.batch_size)
     steps = stream.n_steps + np.arange(n_steps)
@@ -121,7 +140,9 @@ def partial_sgd(
     stream = replace(stream, activity=level)
     # rows that weigh less than those before are to make shorter steps than they did
     typical = _weighing(data, shares / min(1.0, float(shares.sum())))
-    if data.sparse:
+    if columns is not None:
+        metric = measure_wide(typical, alpha, activity, fit_intercept)
+    elif data.sparse:
         metric = measure(typical, alpha, activity, fit_intercept)
     else:
         metric = _stream_metric(typical, alpha, activity, fit_intercept, stream)
@@ -129,7 +150,9 @@ def partial_sgd(
     rates = first / np.sqrt(1 + steps / FEWEST_STEPS)
     W, b = run_epoch(data, loss, alpha, W, b, order, size, metric, rates)
     check_finite(np.vstack([W, b]), options)
-    return W, b, stream
+    if columns is not None:
+        return W[:-1], b, float(W[-1, 0]), stream
+    return W, b, 1.0, stream
 
 
 def _stream_metric(
