@@ -308,7 +308,7 @@ def test_features_far_from_scaled_lead_somewhere(loss):
     model = classifier(loss, solver="dual", alpha=1e-4)
     at_zero = {"softmax": np.log(4), "hinge": 3, "squared_hinge": 3}[loss]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_dual, "is_cheap", lambda objective: False)
+        patch.setattr(_dual, "is_polished", lambda objective: False)
         model.fit(X, y)
     assert model.solver_ == "dual"
     assert model.loss_curve_[-1] < 0.999 * at_zero

@@ -323,7 +323,7 @@ def test_delta_is_the_margin_of_what_ascent_alone_finds(loss, name, delta, monke
     # where Newton steps mend it, as they do where features are far from scaled like
     # those of wine, the blocks of the ascent could have any margin
     pytest.importorskip("numba")
-    monkeypatch.setattr(_dual, "is_cheap", lambda objective: False)
+    monkeypatch.setattr(_dual, "is_polished", lambda objective: False)
     alpha = TIGHT["alpha"] / delta if loss == "hinge" else TIGHT["alpha"]
     settings = {"alpha": alpha, "delta": delta, "tol": 1e-3, "max_iter": 3000}
     model = fit(loss, "dual", PROBLEMS[name], **settings)

@@ -11,6 +11,7 @@ WIDEST_SAMPLED = 700  # the same where a sample of them will do
 NARROW = 0.1  # width of a hinge, in units of delta, to which few rows add
 LARGEST = 60_000  # params that Newton may have, of what the dual leaves
 CHEAP = 5e7  # operations of a Newton step up to which fits are polished to rounding
+CHEAP_HINGE = 1e7  # the same of the hinge, which it takes ten times the steps
 
 
 def is_dense(objective: Objective) -> bool:
@@ -36,6 +37,17 @@ def is_sampled(objective: Objective) -> bool:
 
 
 def is_cheap(objective: Objective) -> bool:
-    """Whether Newton steps cost so little that a fit is polished to rounding."""
+    """Whether Newton steps with all rows cost little."""
+    return _cost(objective) <= CHEAP
+
+
+def is_polished(objective: Objective) -> bool:
+    """Whether they cost so little that a fit is polished to rounding."""
+    hinge = isinstance(objective.loss, Hinge)
+    return _cost(objective) <= (CHEAP_HINGE if hinge else CHEAP)
+
+
+def _cost(objective: Objective) -> float:
+    """Operations of a Newton step that writes out the Hessian of all rows."""
     (d1, k), n = objective.shape, objective.data.shape[0]
-    return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= CHEAP
+    return n * (d1 * k) ** 2 + (d1 * k) ** 3

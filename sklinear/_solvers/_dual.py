@@ -15,7 +15,7 @@ from sklinear._losses import Hinge, Loss
 from sklinear._objective import Objective
 from sklinear._solvers import _lbfgs, _newton
 from sklinear._solvers._auto import can_all_be_met, is_tried, is_wide
-from sklinear._solvers._costs import LARGEST, is_cheap, is_dense
+from sklinear._solvers._costs import LARGEST, is_dense, is_polished
 from sklinear._solvers._dual_ascent import Ascent
 from sklinear._solvers._frame import certify, concluded, offer_priors, rescaled
 from sklinear._solvers._solution import Monitor, Options, Solution
@@ -82,7 +82,7 @@ def dual(
     variables = Variables(mean, np.ones_like(mean))
     objective = Objective(data, loss, alpha, fit_intercept, variables)
     monitor.split = lambda params: options.widen(*objective.split(params))
-    polish = alpha == 0 or is_cheap(objective)
+    polish = alpha == 0 or is_polished(objective)
     if polish:
         exact = data.astype(np.float64)
         scaled = choose_variables(exact, alpha, loss.curvature, fit_intercept)
@@ -146,23 +146,23 @@ def descend(
     epochs each time, at least; as often it is asked whether the epochs left will do for
     dense rows. A ``trial`` has the largest gap to stay at, from an epoch on.
     """
-    cheap, data = is_cheap(objective), objective.data
+    polished, data = is_polished(objective), objective.data
     # Newton's method gets on where this does not, of many params unless rows are few
     few = math.prod(objective.shape) <= LARGEST
     newton = few or not (is_wide(data) or can_all_be_met(data))
-    wanted = monitor.report.listens or cheap
+    wanted = monitor.report.listens or polished
     near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
     balanced, intercept = np.inf, ascent.intercept()
     seen, met, known, was = FIRST_SEEN, np.inf, 1, np.inf
     epoch = -1
     while True:
         epoch += 1
-        over = cheap and epoch + 1 == epochs
+        over = polished and epoch + 1 == epochs
         last = over or monitor.left <= 1
         whole = near or last or epoch < 2 or epoch >= due
         if epoch % FRESH == FRESH - 1:
             ascent.rebuild()
-        if epoch >= SLOW and epoch % TURN == 0 and not cheap:
+        if epoch >= SLOW and epoch % TURN == 0 and not polished:
             ascent.advance()
             whole = True  # what was left out may matter again
         gap = ascent.epoch(rng, whole)
@@ -192,7 +192,7 @@ def descend(
                 if wanted:
                     monitor.guessed = objective.join(*ascent.params())
         monitor.count(ascent.share)
-        if (monitor.report.stopped or cheap) and monitor.guessed is not None:
+        if (monitor.report.stopped or polished) and monitor.guessed is not None:
             monitor.offer(monitor.guessed, monitor.guess)
         if monitor.done or monitor.spent or over:
             return False

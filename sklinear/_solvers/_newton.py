@@ -29,7 +29,7 @@ from sklinear._solvers._active import (
     active_step,
     written_cost,
 )
-from sklinear._solvers._costs import is_cheap, is_dense, is_sampled
+from sklinear._solvers._costs import is_cheap, is_dense, is_polished, is_sampled
 from sklinear._solvers._curvature import Arrays, diagonals, hessian, whole_hessian
 from sklinear._solvers._frame import Start, framed, is_unbalanced, settled, smoothed
 from sklinear._solvers._preconditioner import Preconditioner, inverse_of_blocks
@@ -68,6 +68,7 @@ ROUGH = 0.02  # more would fit the sample, not the rows
 SETTLED = 0.1  # of the gap that is asked for: what a last step may leave
 DRAFT_TOL = 0.9  # of the gap that is asked for: in float32, which may be off by 1e-6
 DRAFT = 1e-2  # gap to which a sample is solved
+LITTLE = 1e-12  # gap from which one step without gain is the last
 POLISHED = 1e-10  # gap that is as good as rounding where each pass takes its time
 
 
@@ -193,7 +194,7 @@ def refine(
 
     In float64, so that what is offered to the monitor is proven.
     """
-    polish = monitor.gap > monitor.polish and is_cheap(objective)
+    polish = monitor.gap > monitor.polish and is_polished(objective)
     if monitor.done and not polish:
         return params
     if preconditioner is None:
@@ -256,7 +257,8 @@ def _descend(
         known = monitor.done or floor or not bounded
         if idle > IDLE:  # a hinge rounded over less width may tell more
             blocked, known = True, known or smallest or not hinge
-        if known and (idle > 3 or (idle and monitor.gap <= ROUNDING)):
+        few = 0 if monitor.gap <= LITTLE else 3
+        if known and idle > few:
             return True, objective, state.params  # rounding has the last word
         seen = INNER if idle <= 3 else INNER_IDLE
         inner = seen if state.dual > 0 else INNER_BLIND
@@ -266,7 +268,7 @@ def _descend(
             slow = gap >= nearest / 2 and state.at.primal > least / 2  # both 0: at rest
             nearest, least = min(gap, nearest), min(state.at.primal, least)
             stalls = stalls + 1 if slow and (monitor.done or smallest) else 0
-            if stalls > 3:
+            if stalls > few:
                 return True, objective, state.params
             objective, smallest = _recentre(objective, state, 0.1 if slow else 0.5)
             state = _visit(objective, state.params, state.scores)
