@@ -48,6 +48,7 @@ from sklinear._solvers._stream import Stream, partial_sgd, touched
 from sklinear._threads import single_threaded_blas
 
 NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
+FEW = 0.2  # of the rows: as many that have weight are copied from the others
 PROOF = 2048 * float(np.finfo(np.float64).eps)  # of gap, that rounding may add
 # What float32 makes of coefficients puts margins that hold exactly, of which weak
 # penalties have many, at either side of their kink; this much longer ones all hold.
@@ -157,6 +158,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             weights = self._sample_weights(X, sample_weight)
             classes, labels, weights = self._labels_and_weights(y, weights)
             data = Data(loaded(X, len(classes)), labels, weights, len(classes))
+            data = data.counted(FEW)
         n_features = data.shape[1]
         start = np.zeros((n_features, len(classes))), np.zeros(len(classes))
         if self.warm_start and hasattr(self, "coef_"):

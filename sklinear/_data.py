@@ -223,6 +223,13 @@ class Data:
             X[part] = self.X[rows[part]]
         return Data(X, y, weights, k, dtype, self.tally)
 
+    def counted(self, most: float) -> Data:
+        """A copy of the rows that have weight, if they are so few, else the same."""
+        rows = np.flatnonzero(self.weights)
+        if self.streamed or len(rows) > most * len(self.weights):
+            return self
+        return self.sample(rows, self.weights[rows])
+
     def astype(self, dtype: Any) -> Data:
         """The same data, with products computed in another precision."""
         dtype = computing_dtype(dtype)

@@ -136,6 +136,21 @@ def test_rows_and_classes_without_weight_do_not_count(loss, solver, name):
     assert_optimal(base, PROBLEMS[name], model, *full_params(model))
 
 
+def test_few_rows_of_weight_are_fitted_as_if_alone(loss, solver, name):
+    """To the last bit, so that the others take no time."""
+    X, y, _ = PROBLEMS[name]
+    places = 7 * np.arange(len(y)) + 3
+    wild, labels = stacked([X] * 7), np.full(7 * len(y), -1)
+    order = np.argsort(np.r_[places, np.setdiff1d(np.arange(len(labels)), places)])
+    labels[places], weights = y, np.zeros(len(labels))
+    weights[places] = weights_of(PROBLEMS[name])
+    model = fit(loss, solver, Problem(wild[order], labels, weights))
+    base = fitted(loss, solver, name)
+    np.testing.assert_array_equal(model.coef_, base.coef_)
+    np.testing.assert_array_equal(model.intercept_, base.intercept_)
+    assert model.dual_gap_ == base.dual_gap_
+
+
 def test_permuting_rows_changes_nothing(loss, solver, name):
     X, y, _ = PROBLEMS[name]
     order = np.random.default_rng(0).permutation(len(y))
