@@ -425,11 +425,12 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 f"tol={self.tol:g}"
             )
             spent = bool(self.n_iter_ >= self.max_iter)  # it may be numpy's
-            remedy = f"raise {'max_iter, ' * spent}tol or alpha"
+            remedy = "raise max_iter, tol or alpha"
+            if not spent or solution.gap <= self.tol:  # rounding hides what is to gain
+                remedy = "centre or scale X, or raise tol or alpha"
             if solution.gap <= self.tol:
                 dtype = self.coef_.dtype
                 state += f", for rounding of coefficients and scores ({dtype})"
-                remedy = "centre or scale X, or raise tol or alpha"
                 if dtype == np.float32:
                     remedy = "pass X as float64, " + remedy
         warnings.warn(

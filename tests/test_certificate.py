@@ -255,6 +255,19 @@ def test_a_fit_that_rounding_stops_ends_long_before_max_iter(loss, seed):
     assert model.n_iter_ < 300
 
 
+def test_where_rounding_hides_the_gap_the_warning_asks_to_scale(loss):
+    """Nanoseconds since 1970: sums of them are off by more than the penalty allows."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    y = (X[:, 0] + rng.normal(size=300) > 0).astype(int)
+    X[:, 2] = 1.7e18 + 1e15 * X[:, 2]
+    with pytest.warns(ConvergenceWarning, match="0.0001; centre or scale X, or raise"):
+        model = classifier(loss, tol=1e-4).fit(X, y)
+    other = classifier(loss, tol=1e-4).fit((X - X.mean(axis=0)) / X.std(axis=0), y)
+    # it is the proof that is missing: nothing keeps the column from its best weight
+    assert model.loss_curve_[-1] < other.loss_curve_[-1] * 1.001
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @each_case
 def test_float32_data_are_certified_too(loss, solver, case, fit_intercept):

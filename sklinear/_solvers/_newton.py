@@ -51,7 +51,7 @@ LARGEST_ACTIVE = 4096  # params up to which active margins may be written out
 SKINNY = 1.5  # times as long an operation takes in a product with few columns
 LAST_RESORT = 3e10  # operations of a dense step where conjugate gradients got nowhere
 PATIENCE = 15  # Newton steps at one alpha and width before a larger alpha is asked
-IDLE = 100  # Newton steps without any gain, after which rounding hides every one
+IDLE, FLAT = 100, 10  # steps that bring the optimum no nearer, or do not even descend
 EARLY = 6  # of these, where nothing is known yet and they have led nowhere
 ROUGHLY = 0.5  # gap at the larger alpha
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
@@ -234,7 +234,7 @@ def _descend(
     state = _visit(objective, params - params.mean(axis=1)[:, None])
     nearest = closest = least = np.inf  # best gap, distance at this smoothing, value
     bounded, lowest = objective.alpha > 0, np.inf
-    stalls = idle = steps = 0
+    stalls = idle = flat = steps = 0
     smallest = blocked = False
     before, first, promise = np.inf, np.inf, 0.0
     while True:
@@ -250,12 +250,13 @@ def _descend(
         if steps > 1 and off > max(4 * promise, 0.2) * before:
             share *= 2  # the sample was too small for the step it promised
         lower = state.at.value < lowest - (ROUNDING * state.at.value if bounded else 0)
+        flat = 0 if lower else flat + 1
         lower &= exact or not bounded  # there what is left is no gap that matters
         idle = idle + 1 if off >= closest / 2 and not lower else 0
         closest, lowest = min(off, closest), min(state.at.value, lowest)
         floor = objective.data.dtype.itemsize < 8 and monitor.gap < 1e-3
         known = monitor.done or floor or not bounded
-        if idle > IDLE:  # a hinge rounded over less width may tell more
+        if idle > IDLE or flat > FLAT:  # a hinge rounded over less width may tell more
             blocked, known = True, known or smallest or not hinge
         few = 0 if monitor.gap <= LITTLE else 3
         if known and idle > few:
@@ -272,8 +273,8 @@ def _descend(
                 return True, objective, state.params
             objective, smallest = _recentre(objective, state, 0.1 if slow else 0.5)
             state = _visit(objective, state.params, state.scores)
-            closest, idle, steps, lowest = np.inf, 0, 0, np.inf
-            off = np.inf
+            closest = lowest = off = np.inf
+            idle = flat = steps = 0
             preconditioner.stale = True
             if _suffices(objective, state, monitor, exact):
                 return True, objective, state.params
