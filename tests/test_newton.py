@@ -309,6 +309,22 @@ def test_float32_rows_far_from_0_do_not_stop_conjugate_gradients(seed, solver):
     assert model.fit(X, y, weights).dual_gap_ <= 1e-4
 
 
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_residuals_of_rounding_end_conjugate_gradients(is_mapped, tmp_path):
+    # of float32 rows: such a residual is no descent, and a quotient of two was 0 / 0
+    rng = np.random.default_rng(1)
+    X = rng.integers(0, 100, (100_000, 12))
+    scores = X @ rng.normal(size=(12, 14)) / 30
+    y = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+    if is_mapped:
+        rows = np.memmap(tmp_path / "X", np.float32, "w+", shape=X.shape)
+        rows[:] = X
+    else:
+        rows = X.astype(np.float32)
+    model = classifier("softmax", solver="newton", tol=1e-5)
+    assert model.fit(rows, y).dual_gap_ <= 1e-5
+
+
 def test_a_weak_penalty_is_approached_from_stronger_ones_without_delay():
     # fifteen steps that led nowhere at each of them made it 100
     X, y = load_digits(return_X_y=True)

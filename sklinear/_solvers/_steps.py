@@ -88,14 +88,14 @@ def cg_step(
     change: Arrays = []
     rz = start = float(np.vdot(r, z))
     if enough is None:
-        enough = min(0.01, np.sqrt(start))
+        enough = min(0.01, np.sqrt(max(start, 0.0)))
     data = H.objective.data
     part = data.shape[0] / monitor.n_rows * (1.0 if data.streamed else CG_PART)
     for before in range(most or CG_STEPS):
         Hp, pushed = H(p)
         Hp += ridge * p
         curvature = float(np.vdot(p, Hp))
-        if not curvature > 0:
+        if not (curvature > 0 and start > 0):  # rounding is all that is left
             change = change or [np.zeros_like(s) for s in pushed]
             break
         a = rz / curvature
