@@ -188,7 +188,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             history = [scale_of_objective * value for value in solution.history]
             self.__dict__.update(fitted(solution.coef, solution.intercept))
             self.n_iter_, self.loss_curve_ = len(history), history
-            self.solver_, self._stream = solution.solver or solver, Stream()
+            self.solver_ = solution.solver or solver
+            self._stream = Stream(seen=len(data.y))
 
             def proof() -> Certificate:
                 """Of the attributes, which are rounded to dtype."""
@@ -234,10 +235,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         """Learn from more rows: one pass of mini-batch SGD, whatever ``solver`` is.
 
         For streams: pieces of any number of rows, each seen once, of which only the
-        coefficients and a few moments are kept. Hundreds of rows at a time are best: a
-        call takes half a millisecond or more, and sparse rows teach less one by one.
-        Rows are learnt in their order, so that they should come mixed; steps get
-        shorter as more rows have gone by.
+        coefficients and a few moments are kept. Hundreds of rows at a time take the
+        least time: a call costs half a millisecond or more. Rows are learnt in their
+        order, so that they should come mixed; steps get shorter as more rows have gone
+        by, and are in proportion to their rows where these are fewer than a batch.
 
         Parameters
         ----------
@@ -298,7 +299,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 (W / scale, b * self.fit_intercept / scale),
                 self._options(Reporter()),
                 getattr(self, "_stream", Stream()),  # coefficients may be a user's
-                columns,
+                columns is not None,
             )
         dtype = computing_dtype(X.dtype)
         coef, self.intercept_ = rows_of(scale * W, scale * b, dtype)

@@ -414,7 +414,9 @@ def test_warm_start_needs_the_classes_and_features_of_before(model, solver):
 def test_more_iterations_are_advised_only_where_all_were_taken(model):
     model.fit(X, y)
     end = SimpleNamespace(gap=1.0, message="after some iterations")
-    with pytest.warns(ConvergenceWarning, match="; raise tol or alpha"):
+    with pytest.warns(
+        ConvergenceWarning, match="; centre or scale X, or raise tol or alpha"
+    ):
         model._warn(end)
     model.set_params(max_iter=model.n_iter_)
     with pytest.warns(ConvergenceWarning, match="; raise max_iter, tol or alpha"):

@@ -64,14 +64,15 @@ class Metric:
             gradient = gradient - np.outer(self.mean, residual)
         return self(gradient)
 
-    def rate(self, batch: int) -> float:
+    def rate(self, batch: int, usual: float = 0) -> float:
         """Step size: 1 for a full gradient, less the more one sample can weigh.
 
         After the expected smoothness of a batch of m samples, L + L_max / m (Gower et
         al. 2019, Prop. 3.8), where L = 1 in this metric; outliers, which L_max is made
-        of, are met by the limit on a step's length instead.
+        of, are met by the limit on a step's length instead. Of fewer samples than are
+        ``usual`` it is a part of theirs: they tell less of where the others want to go.
         """
-        return batch / (batch + self.leverage)
+        return batch / (max(batch, usual) + self.leverage)
 
 
 @FINITE_IN_THE_END
@@ -165,10 +166,10 @@ def in_range_of_float32(data: Data) -> Data:
     return data if least <= largest <= most else data.astype(np.float64)
 
 
-def first_rate(metric: Metric, options: Options, batch: int) -> float:
+def first_rate(metric: Metric, options: Options, batch: int, usual: float = 0) -> float:
     """What the user says, else the metric."""
     if isinstance(options.learning_rate, str):
-        return metric.rate(batch)
+        return metric.rate(batch, usual)
     return float(options.learning_rate)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from sklearn.utils.extmath import row_norms
 
 from sklinear._checks import LEAST_WEIGHT
 from sklinear._data import Data
@@ -21,7 +22,6 @@ from sklinear._solvers._sgd import (
     first_rate,
     in_columns,
     in_range_of_float32,
-    measure,
     measure_wide,
     run_epoch,
     smoothed,
@@ -30,6 +30,7 @@ from sklinear._solvers._solution import Options
 from sklinear._solvers._span import Span, forward
 from sklinear._variables import LARGEST_SPARSE_FACTOR
 
+LONGEST = 16  # batches in one metric
 ENOUGH = 0.25  # of a batch: what the losses of fewer rows do says little
 LEAST_SPREAD = 1e3  # of a feature, in units of what rounding leaves of its mean
 
@@ -61,11 +62,13 @@ class Moments:
 class Stream:
     """What has to be remembered of the rows that went by."""
 
+    seen: int = 0  # rows, with those of a fit before
     n_rows: int = 0
     n_steps: int = 0
     unit: float = 0.0  # the largest weight, by which weights are divided
     total: float = 0.0  # weight of the rows
     activity: float = 0.0  # of their losses, lately
+    overlap: float = 0.0  # of two sparse rows, in units of their squares
     moments: Moments = Moments()
 
     def after(self, data: Data, n_steps: int) -> tuple[Stream, Data]:
@@ -78,6 +81,7 @@ class Stream:
         moments = self.moments
         stream = replace(
             self,
+            seen=self.seen + int(np.count_nonzero(counted)),
             n_rows=self.n_rows + int(np.count_nonzero(counted)),
             n_steps=self.n_steps + n_steps,
             unit=unit,
@@ -111,28 +115,58 @@ def partial_sgd(
     start: tuple[np.ndarray, np.ndarray],
     options: Options,
     stream: Stream,
-    columns: np.ndarray | None = None,
+    apart: bool,
 ) -> tuple[np.ndarray, np.ndarray, float, Stream]:
     """One pass over more rows, in their order; the rate falls as 1 / sqrt(steps).
 
     ``data.weights`` are the rows' own; they count in units of the mean weight so far.
-    Rows that have been ``touched`` leave the rest of W where it is, but for the part
-    that the penalty leaves of it, which is told too. O(n d k) time, or O(nnz k) then.
+    Rows that lie ``apart`` in the columns that they touch leave the rest of W where it
+    is, but for the part that the penalty leaves of it, which is told too. O(n d k)
+    time, or O(nnz k) then.
     """
     data = in_range_of_float32(data)
     W, b = (part.astype(data.dtype) for part in start)
-    if columns is not None:
+    if apart:
         W = np.vstack([W, np.ones((1, len(b)), W.dtype)])
+    loss = smoothed(loss, 0.1)
+    # what rows say of the metric changes as they are learnt, at first by much
+    order, done, length = np.flatnonzero(data.weights), 0, options.batch_size
+    while done < len(order):
+        places = order[done : done + length]
+        rows = slice(places[0], places[-1] + 1)
+        X, y, weights = data.X[rows], data.y[rows], data.weights[rows]
+        if data.sparse and not apart:  # of few columns
+            X = X.toarray()
+        piece = Data(X, y, weights, data.n_classes, data.dtype, data.tally)
+        W, b, stream = _learn(piece, loss, alpha, fit_intercept, W, b, options, stream)
+        done += length
+        length = min(done, LONGEST * options.batch_size)
+    check_finite(np.vstack([W, b]), options)
+    if apart:
+        return W[:-1], b, float(W[-1, 0]), stream
+    return W, b, 1.0, stream
+
+
+def _learn(
+    data: Data,
+    loss: Loss,
+    alpha: float,
+    fit_intercept: bool,
+    W: np.ndarray,
+    b: np.ndarray,
+    options: Options,
+    stream: Stream,
+) -> tuple[np.ndarray, np.ndarray, Stream]:
+    """One pass over rows in the metric that they, and those before, have at W, b."""
+    size, seen = options.batch_size, stream.seen
     order = np.flatnonzero(data.weights)
-    n_steps = -(-len(order) // options.batch_size)
+    n_steps = -(-len(order) // size)
     steps = stream.n_steps + np.arange(n_steps)
     stream, data = stream.after(data, n_steps)
-    loss = smoothed(loss, 0.1)
     shares = data.weights * (stream.n_rows / stream.total / len(order))
     data = _weighing(data, shares)
     span = Span(data, alpha, fit_intercept, W, b, forward(data, W))
     _, activity = assess(span, loss)
-    size = options.batch_size
     mean = float(activity @ shares) / float(shares.sum())
     level = stream.activity or mean
     level += min(1.0, len(order) / (ENOUGH * size)) * (mean - level)
@@ -140,19 +174,31 @@ def partial_sgd(
     stream = replace(stream, activity=level)
     # rows that weigh less than those before are to make shorter steps than they did
     typical = _weighing(data, shares / min(1.0, float(shares.sum())))
-    if columns is not None:
+    if data.sparse:
         metric = measure_wide(typical, alpha, activity, fit_intercept)
-    elif data.sparse:
-        metric = measure(typical, alpha, activity, fit_intercept)
     else:
         metric = _stream_metric(typical, alpha, activity, fit_intercept, stream)
-    first = first_rate(metric, options, min(size, len(order)))
+    batch, usual = min(size, len(order)), min(size, seen)
+    first = first_rate(metric, options, batch, usual)
+    if data.sparse:  # rows have the intercept in common, but not all of their columns
+        stream = replace(stream, overlap=_overlap(data.X, stream.overlap, size))
+        apart = first_rate(metric, options, batch, stream.overlap * usual)
+        metric = replace(metric, intercept=first / apart * metric.intercept)
+        first = apart
     rates = first / np.sqrt(1 + steps / FEWEST_STEPS)
-    W, b = run_epoch(data, loss, alpha, W, b, order, size, metric, rates)
-    check_finite(np.vstack([W, b]), options)
-    if columns is not None:
-        return W[:-1], b, float(W[-1, 0]), stream
-    return W, b, 1.0, stream
+    return *run_epoch(data, loss, alpha, W, b, order, size, metric, rates), stream
+
+
+def _overlap(X: Any, before: float, size: int) -> float:
+    """Typical product of two rows, in units of their squares, with those before."""
+    squares = row_norms(X, squared=True)
+    total, m = float(squares.sum()), np.count_nonzero(squares)
+    if m < 2:
+        return before
+    summed = np.square(X.sum(axis=0, dtype=np.float64)).sum()
+    found = min(max(0.0, (float(summed) / total - 1) / (m - 1)), 1.0)
+    share = min(1.0, m / (ENOUGH * size)) if before else 1.0
+    return before + share * (found - before)
 
 
 def _stream_metric(
