@@ -189,7 +189,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             self.__dict__.update(fitted(solution.coef, solution.intercept))
             self.n_iter_, self.loss_curve_ = len(history), history
             self.solver_ = solution.solver or solver
-            self._stream = Stream(seen=len(data.y))
+            self._stream = Stream(seen=data.shape[0])
 
             def proof() -> Certificate:
                 """Of the attributes, which are rounded to dtype."""

@@ -125,7 +125,7 @@ def aligned(
         return blocks
     own_starts, cut = np.cumsum([0, *own]), []
     for a, b in pairs:
-        first = int(np.searchsorted(own_starts, a, side="right")) - 1
+        first = int(np.searchsorted(own_starts[:-1], a, side="right")) - 1
         last = max(int(np.searchsorted(own_starts, b)), first + 1)
         shift = int(a - own_starts[first])
         rows = slice(shift, shift + int(b - a))
@@ -184,10 +184,21 @@ def _label(
     check: Callable[..., np.ndarray], i: int, X: Any, y: Any, sample_weight: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels and weights of a block, valid; where X is, which is said to be needed."""
-    y, what = named(f"block {i} of y", labels_of, y), f"block {i} of sample_weight"
+    n, names = X.shape[0], (f"block {i} of y", f"block {i} of sample_weight")
+    y = as_many(n, named(names[0], labels_of, y), names[0])
     if not (sample_weight is None or isinstance(sample_weight, Number)):
-        sample_weight = named(what, column, sample_weight, "sample_weight")
-    return y, named(what, check, sample_weight, len(y))
+        sample_weight = named(names[1], column, sample_weight, "sample_weight")
+        as_many(n, sample_weight, names[1])
+    return y, named(names[1], check, sample_weight, n)
+
+
+def as_many(n: int, values: Any, what: str) -> Any:
+    """The values of a block, one for each of its n rows: Dask may have been told so."""
+    if len(values) != n:
+        raise ValueError(
+            f"{what} must have {n} rows, as that of X has, got {len(values)}."
+        )
+    return values
 
 
 def labels_of(y: Any) -> np.ndarray:
@@ -244,11 +255,11 @@ class Blocks:
         if not all(fact.ready for fact in facts):
             ready = [dask.delayed(_ready)(check_rows, *item) for item in names.items()]
             given = persisted(ready, names)
-        self.d = facts[0].d
+        self.d = facts[0].d if np.isnan(X.shape[1]) else X.shape[1]
         for what, fact in zip(names, facts, strict=True):
             if fact.d != self.d:
                 raise ValueError(
-                    f"{what} must have {self.d} features as block 0 has, got {fact.d}."
+                    f"{what} must have {self.d} features as X has, got {fact.d}."
                 )
         lengths = [fact.n for fact in facts]
         self.n = sum(lengths)

@@ -15,6 +15,7 @@ from sklinear._dispatch import computed, named
 from sklinear._distributed import (
     aligned,
     all_numbered,
+    as_many,
     column,
     is_dask,
     labels_of,
@@ -84,8 +85,9 @@ def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
 
 def _hits(i: int, labels: np.ndarray, y: Any, weights: Any) -> tuple[float, float]:
     """Weight of the rows of block i that are right, and of all."""
-    y = named(f"block {i} of y", _labels_like, y, labels)
-    weights = named(f"block {i} of sample_weight", _weights, weights, len(y))
+    n, names = len(labels), (f"block {i} of y", f"block {i} of sample_weight")
+    y = as_many(n, named(names[0], _labels_like, y, labels), names[0])
+    weights = as_many(n, named(names[1], _weights, weights, n), names[1])
     return float(weights @ (labels == y)), float(weights.sum())
 
 

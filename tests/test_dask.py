@@ -387,6 +387,38 @@ def test_a_block_that_fails_in_the_middle_of_a_fit_is_named(monkeypatch):
         SoftmaxClassifier().fit(X, y)
 
 
+def cut_one(block, block_info=None):
+    """The block, but for the second, of which Dask is not told what is left."""
+    return block[:9] if block_info[0]["chunk-location"][0] == 1 else block
+
+
+@pytest.mark.parametrize("name", ["y", "sample_weight"])
+def test_blocks_that_are_shorter_than_dask_is_told_are_named(name):
+    X, y, _ = lazy(PROBLEMS["iris"], chunks=(50, -1))
+    arrays = {"y": y, "sample_weight": da.ones(150, chunks=50)}
+    model = SoftmaxClassifier().fit(X, **arrays)
+    arrays[name] = arrays[name].map_blocks(cut_one, dtype=arrays[name].dtype)
+    message = f"^block 1 of {name} must have 50 rows, as that of X has, got 9"
+    for method in (model.score, model.fit):
+        with pytest.raises(ValueError, match=message):
+            method(X, **arrays)
+
+
+def test_blocks_that_are_narrower_than_dask_is_told_are_refused():
+    X, y, _ = lazy(PROBLEMS["iris"])
+    with pytest.raises(ValueError, match=r"^block 0 of X must have 4 features.* got 3"):
+        SoftmaxClassifier().fit(X.map_blocks(lambda x: x[:, :3], dtype=float), y)
+
+
+def test_the_last_blocks_may_be_empty():
+    X, y, _ = PROBLEMS["iris"]
+    rows = da.from_array(X, chunks=((0, 150, 0, 0), 4))
+    labels, weights = da.from_array(y, chunks=50), da.ones(150, chunks=((150, 0),))
+    model = SoftmaxClassifier().fit(rows, labels, weights)
+    want = SoftmaxClassifier().fit(X, y)
+    assert model.score(rows, labels, weights) == want.score(X, y)
+
+
 def test_labels_and_weights_are_checked_block_by_block():
     X, y, _ = lazy(PROBLEMS["iris"])
     model = SoftmaxClassifier()
