@@ -23,7 +23,7 @@ from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import _dual_blocks, _frame, _preconditioner, choose
 from sklinear._solvers._active import active_hessian, active_margins, active_step
-from sklinear._solvers._auto import _mean_square
+from sklinear._solvers._auto import _variances
 from sklinear._solvers._curvature import (
     COPIED,
     chances,
@@ -282,16 +282,16 @@ def test_features_that_tell_nothing_are_proven_to(loss, solver, n):
     assert model.dual_gap_ <= 1e-12  # rounding: the intercept alone is exact
 
 
-def test_the_mean_square_of_wide_sparse_rows_takes_no_dense_copy():
+def test_the_variances_of_wide_sparse_rows_takes_no_dense_copy():
     rng = np.random.default_rng(0)
     X = scipy.sparse.random(1000, 50_000, 1e-3, "csr", np.float32, rng)
     X.data += 3
     data = Data(X, np.arange(1000) % 2, np.full(1000, 1e-3), 2)
     dense = X.toarray().astype(np.float64)
-    expected = np.square(dense - dense.mean(axis=0)).sum(axis=1).mean()
+    expected = dense.var(axis=0)
     del dense
     tracemalloc.start()
-    found = _mean_square(data)
+    found = _variances(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     np.testing.assert_allclose(found, expected, rtol=1e-10)  # sums of squares
@@ -457,6 +457,18 @@ def test_auto_takes_the_dual_for_few_rows_that_are_nearly_orthogonal(
     assert choose(huge, loss, alpha, tol) == expected.replace(
         "dual", "lbfgs" if rank else "newton"
     )
+
+
+@pytest.mark.parametrize("alpha", [1e-1, 1e-6])
+def test_few_rows_of_unscaled_features_are_not_the_duals(alpha, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(_dual_blocks, "numba", object())
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(1000, 200)), np.arange(1000) % 30
+    for decades, expected in ((0, "dual"), (6, "newton")):
+        scales = 10.0 ** rng.uniform(0, decades, 200)
+        data = Data(X * scales, y, np.full(1000, 1e-3), 30)
+        assert choose(data, CrossEntropy(), alpha, 1e-4) == expected
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])

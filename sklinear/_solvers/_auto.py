@@ -24,6 +24,8 @@ FEW_SPARSE = 4  # rows a feature up to which hinges of sparse rows still do bett
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
 # well, or soon leaves them to Newton; size, times classes, and ratio for which it pays.
 FEW_ROWS, FAR = 8, 1e7
+# That ratio where features are not scaled: of their variances, less EVEN than this.
+UNEVEN, EVEN = 30.0, 0.35
 SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 3 * 10**7
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
@@ -101,7 +103,10 @@ def _fastest(
     filled = max(size, n * min(n, d) * data.n_classes // 4)  # Newton fills sparse rows
     few &= filled * data.n_classes > (SMALL_FEW_SOFTMAX if softmax else SMALL_FEW)
     few &= usable and size <= HUGE and tol >= ROUGH
-    needed = _mean_square(data) / (alpha * n) if pays or few else np.inf
+    needed = even = np.inf
+    if pays or few:
+        variances = _variances(data)
+        needed, even = variances.sum() / (alpha * n), _evenness(variances)
     meets = can_all_be_met(data)
     near = meets or (not softmax and n <= FEW_SPARSE * d)
     most = FAR if near else HARD
@@ -115,7 +120,9 @@ def _fastest(
     reachable = not (softmax or taller) and tol >= ROUGH
     if pays and reachable and needed <= easy:
         return "dual"
-    if few and needed <= FAR:
+    if few and even < EVEN:
+        few = needed <= UNEVEN
+    if few and (softmax or needed <= FAR):
         return "dual"
     several = softmax and not data.sparse and data.n_classes >= SEVERAL
     several &= pays and size <= HUGE and needed <= EASY_SEVERAL
@@ -129,7 +136,7 @@ def _fastest(
     dense = not (data.streamed or data.sparse or softmax)
     met = dense and alpha > 0 and size > SMALL and meets
     if met and _spread(data) >= APART:
-        needed = _mean_square(data) / (alpha * n)
+        needed = _variances(data).sum() / (alpha * n)
         reached = needed <= (FAR_HINGE if hinge else FAR_SQUARE)
         reached &= tol >= (ROUGH if needed <= EASY_SQUARE else FINE)
         many = 2 * n * data.n_classes > d  # more than Newton has to solve at once
@@ -160,17 +167,27 @@ def can_all_be_met(data: Data) -> bool:
     return n <= d * (MET + MET_A_CLASS * data.n_classes)
 
 
-def _mean_square(data: Data) -> float:
-    """Squared distance of the rows from their mean, on average."""
-    n = len(data.y)
-    X = data.X[:: max(1, n // SAMPLE)]
+def _variances(data: Data) -> np.ndarray:
+    """Of each feature, (d,), as some of the rows have it."""
+    X = data.X[:: max(1, len(data.y) // SAMPLE)]
     if data.sparse:
         m, d = X.shape
-        squares = float(np.square(X.data, dtype=np.float64).sum()) / m
+        squares = np.bincount(X.indices, np.square(X.data, dtype=np.float64), d) / m
         mean = np.bincount(X.indices, X.data, d) / m
-        return max(squares - float(mean @ mean), 0.0)
-    X = X.astype(np.float64)
-    return float(np.square(X - X.mean(axis=0)).sum(axis=1).mean())
+        return np.maximum(squares - np.square(mean), 0.0)
+    return X.var(axis=0, dtype=np.float64)
+
+
+def _evenness(variances: np.ndarray) -> float:
+    """The part of so many variances that would add up to as much, if they were equal.
+
+    (sum v)^2 / sum v^2, over their number.
+    """
+    largest = float(variances.max(initial=0))
+    if largest == 0:
+        return 1.0
+    v = variances / largest
+    return float(v.sum()) ** 2 / (float(v @ v) * len(v))
 
 
 def _spread(data: Data) -> float:
