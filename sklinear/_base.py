@@ -171,7 +171,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
         def fitted(W: np.ndarray, b: np.ndarray) -> dict[str, Any]:
             """The attributes that prediction needs."""
-            coef, intercept = rows_of(scale * W, scale * b, data.dtype)
+            coef, intercept = rows_of(W, b, data.dtype, scale)
             return {"classes_": classes, "coef_": coef, "intercept_": intercept}
 
         self._forget_proofs()
@@ -302,7 +302,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 columns is not None,
             )
         dtype = computing_dtype(X.dtype)
-        coef, self.intercept_ = rows_of(scale * W, scale * b, dtype)
+        coef, self.intercept_ = rows_of(W, b, dtype, scale)
         if columns is not None:
             part, coef = coef, (kept * dense(self.coef_)).astype(dtype, copy=False)
             coef[:, columns] = part

@@ -348,7 +348,7 @@ class _Scorer:
         model = copy.copy(self.search.template)
         model.__dict__.update(cell.params)
         coef, intercept = rows_of(
-            cell.scale * solution.coef, cell.scale * solution.intercept, self.dtype
+            solution.coef, solution.intercept, self.dtype, cell.scale
         )
         model.coef_, model.intercept_ = coef, intercept
         model.classes_ = self.group.classes

@@ -16,13 +16,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._certificate import Certificate
-from sklinear._checks import canonical
+from sklinear._checks import canonical, size
 from sklinear._data import BLOCK_VALUES, turned
 from sklinear._distributed import is_dask
 from sklinear._lazy import accuracy, over_blocks
 from sklinear._mapped import Mapped, is_mapped
 
 # What scikit-learn is told of a mapped X lest it read it: the rest is checked later.
+HELD_BY_FLOAT32 = 1e-30, 1e30  # largest coefficient
 UNREAD: dict[str, Any] = {"dtype": None, "ensure_all_finite": False}
 
 # What a search takes over from its refit.
@@ -324,8 +325,20 @@ def dense(coef: Any) -> np.ndarray:
     return np.asarray(coef.toarray() if hasattr(coef, "toarray") else coef)
 
 
-def rows_of(W: np.ndarray, b: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    """coef_ and intercept_: a row a class that add up to 0, or one for two classes."""
+def rows_of(
+    W: np.ndarray, b: np.ndarray, dtype: Any, scale: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """coef_ and intercept_: a row a class that add up to 0, or one for two classes.
+
+    The scores are ``scale`` times those of W and b. In float64 where float32 does not
+    reach as far, as it may for an extreme delta.
+    """
+    if scale != 1:
+        W, b = (np.multiply(part, scale, dtype=np.float64) for part in (W, b))
+    least, most = HELD_BY_FLOAT32
+    largest = max(size(W), size(b))
+    if largest > 0 and not least <= largest <= most:
+        dtype = np.float64
     if len(b) == 2:
         W, b = W[:, 1:] - W[:, :1], b[1:] - b[:1]
         return turned(W, dtype), b.astype(dtype)

@@ -210,6 +210,26 @@ def test_margins_of_any_size(loss, delta):
     assert fit(model, X, y) / delta**power == same(one)
 
 
+@pytest.mark.parametrize("delta", [1e-100, 1e-38, 1e38, 1e100])
+@pytest.mark.parametrize("solver", ["auto", "sgd", "partial_fit"])
+def test_margins_beyond_float32_have_coefficients_in_float64(solver, delta):
+    """Of the square, all deltas have the same labels."""
+
+    def learnt(delta):
+        model = LinearSVMClassifier(delta=delta, random_state=0)
+        if solver == "partial_fit":
+            return model.partial_fit(single, y, classes=np.unique(y))
+        return model.set_params(solver=solver).fit(single, y)
+
+    single = X.astype(np.float32)
+    model, usual = learnt(delta), learnt(1.0)
+    assert usual.coef_.dtype == np.float32
+    assert model.coef_.dtype == np.float64
+    # as far as steps in float32 go
+    np.testing.assert_allclose(model.coef_ / delta, usual.coef_, rtol=1e-2, atol=1e-3)
+    assert model.score(single, y) == pytest.approx(usual.score(single, y), abs=0.02)
+
+
 @with_and_without
 @pytest.mark.parametrize("alpha", [1e-12, 1e-8, 1e6, 1e12])
 def test_extreme_penalties(model, alpha, fit_intercept):
