@@ -420,8 +420,9 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             state = "the objective was still falling by more than tol"
             remedy = "raise max_iter or tol"
         else:
+            value = self._problem()[3] * self._certificate.value
             state = (
-                f"the objective {self.loss_curve_[-1]:.6g} is proven to be within "
+                f"the objective {value:.6g} is proven to be within "
                 f"{self.dual_gap_:.1e} of the optimum (relative), not within "
                 f"tol={self.tol:g}"
             )

@@ -77,6 +77,7 @@ class Certificate(NamedTuple):
     centre: np.ndarray  # m (d,)
     drift: np.ndarray  # (k, k): of c*_b - c*_a, 0 without an intercept
     gap: float  # (P - P*) / P, with what rounding may hide
+    value: float  # P
 
     def scaled(self, scale: float) -> Certificate:
         """For scores that are so many times as large."""
@@ -236,13 +237,12 @@ def certificate(
     LARGEST_SUMS numbers.
     """
     data = data.astype(np.float64)
-    shared = loss, alpha, fit_intercept
     at = Point(loss, W if scale == 1 else W / scale, b / scale)
     rescaled = bool(np.frexp(scale)[0] != 0.5)  # no power of 2
     reach = 1.0
     if isinstance(loss, SquaredHinge):  # about a move that matters, or 1 % of a margin
         reach = min(1.0, np.sqrt(max(value - dual, 1e-4 * value)))
-    args = reach, witness, rescaled
+    shared, args = (loss, alpha, fit_intercept), (reach, witness, rescaled)
     found = _proven(data, data, *shared, at, dual, value, *args, visitor or visited)
     hidden = found.gap > enough and value - dual <= enough * value
     small = not data.streamed and data.shape[0] * W.size <= LARGEST_REPEATED
@@ -281,7 +281,7 @@ def _proven(
         if not (missed := value > 0):
             at = at._replace(W=W - ROOM * W, b=b - ROOM * b)
             missed = exact.total(visited, at, reach, False, witness, False).primal > 0
-        return Certificate(np.inf, mean, np.full((k, k), np.inf), float(missed))
+        return Certificate(np.inf, mean, np.full((k, k), np.inf), float(missed), value)
     visit = exact.total(visitor, at, reach, fit_intercept, witness, rescaled)
     if fit_intercept:
         less_outer(visit.pulled, mean, visit.residual)
@@ -327,8 +327,8 @@ def _proven(
             best = min(best, gap)
     with np.errstate(over="ignore"):
         radius = float(np.sqrt(best / alpha))
-        relative = float(best / primal) if primal > 0 else 1.0
-        return Certificate(radius, mean, drift, min(relative, 1.0))
+        relative = min(float(best / primal), 1.0) if primal > 0 else 1.0
+        return Certificate(radius, mean, drift, relative, float(primal))
 
 
 def visited(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import NamedTuple
 
@@ -162,7 +163,7 @@ def test_dual_value_of_the_optimum_is_the_optimum(loss, case, fit_intercept):
 
 def bounds(model):
     """radius, drift and centred params of a fitted model, in its own scores."""
-    radius, centre, drift, _ = model._certificate
+    radius, centre, drift, *_ = model._certificate
     W, b = full_params(model)
     return radius, drift, W, b + centre @ W
 
@@ -253,6 +254,19 @@ def test_a_fit_that_rounding_stops_ends_long_before_max_iter(loss, seed):
     model = classifier(loss, solver="newton", alpha=alpha, tol=1e-12).fit(*problem)
     assert model.dual_gap_ <= 1e-12
     assert model.n_iter_ < 300
+
+
+def test_the_warning_tells_the_objective_of_the_coefficients_as_stored(loss):
+    """Beside their gap: in float32 they may be far from what a solver found."""
+    X, y = load_iris(return_X_y=True)
+    X = (X + 1e7).astype(np.float32)
+    with pytest.warns(ConvergenceWarning) as caught:
+        model = classifier(loss, solver="lbfgs", alpha=1e-3).fit(X, y)
+    problem = Problem(X.astype(np.float64), y, None)
+    expected = objective(model, problem, *full_params(model))
+    told = re.search(r"the objective (\S+) is", str(caught[0].message))[1]
+    assert float(told) == pytest.approx(expected, rel=1e-5)  # six digits
+    assert expected > 1.1 * model.loss_curve_[-1]
 
 
 def test_where_rounding_hides_the_gap_the_warning_asks_to_scale(loss):
