@@ -409,7 +409,7 @@ def test_sparse_pieces_before_dense_ones_do_no_harm(model):
         for _ in range(3):
             one.partial_fit(X[2000:], y[2000:])
         scores.append(one.score(X, y))
-    assert min(scores) > 0.98
+    assert scores[1] == scores[0] > 0.95  # rows of few columns are learnt as dense ones
 
 
 def test_a_copy_of_a_model_learns_alone(model, shuffled):

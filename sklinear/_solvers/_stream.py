@@ -30,7 +30,7 @@ from sklinear._solvers._solution import Options
 from sklinear._solvers._span import Span, forward
 from sklinear._variables import LARGEST_SPARSE_FACTOR
 
-LONGEST = 16  # batches in one metric
+AT_FIRST, LONGEST = 2, 16  # batches in one metric
 ENOUGH = 0.25  # of a batch: what the losses of fewer rows do says little
 LEAST_SPREAD = 1e3  # of a feature, in units of what rounding leaves of its mean
 
@@ -130,7 +130,8 @@ def partial_sgd(
         W = np.vstack([W, np.ones((1, len(b)), W.dtype)])
     loss = smoothed(loss, 0.1)
     # what rows say of the metric changes as they are learnt, at first by much
-    order, done, length = np.flatnonzero(data.weights), 0, options.batch_size
+    order, done = np.flatnonzero(data.weights), 0
+    length = AT_FIRST * options.batch_size
     while done < len(order):
         places = order[done : done + length]
         rows = slice(places[0], places[-1] + 1)
