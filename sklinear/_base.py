@@ -301,10 +301,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 getattr(self, "_stream", Stream()),  # coefficients may be a user's
                 columns is not None,
             )
-        dtype = computing_dtype(X.dtype)
-        coef, self.intercept_ = rows_of(W, b, dtype, scale)
+        coef, self.intercept_ = rows_of(W, b, computing_dtype(X.dtype), scale)
         if columns is not None:
-            part, coef = coef, (kept * dense(self.coef_)).astype(dtype, copy=False)
+            part, whole = coef, kept * dense(self.coef_)
+            coef = whole.astype(np.result_type(part, whole), copy=False)
             coef[:, columns] = part
         self.coef_, self._stream = coef, stream
         self.n_iter_, self.loss_curve_, self.solver_ = 1, [], "sgd"

@@ -182,7 +182,8 @@ def _learn(
     batch, usual = min(size, len(order)), min(size, seen)
     first = first_rate(metric, options, batch, usual)
     if data.sparse:  # rows have the intercept in common, but not all of their columns
-        stream = replace(stream, overlap=_overlap(data.X, stream.overlap, size))
+        counted = data.X if len(order) == len(data.y) else data.X[order]
+        stream = replace(stream, overlap=_overlap(counted, stream.overlap, size))
         apart = first_rate(metric, options, batch, stream.overlap * usual)
         metric = replace(metric, intercept=first / apart * metric.intercept)
         first = apart
