@@ -30,7 +30,7 @@ from sklinear._solvers._solution import Options
 from sklinear._solvers._span import Span, forward
 from sklinear._variables import LARGEST_SPARSE_FACTOR
 
-AT_FIRST, LONGEST = 2, 16  # batches in one metric
+AT_FIRST, LONGEST = 512, 4096  # rows in one metric, a batch at least
 ENOUGH = 0.25  # of a batch: what the losses of fewer rows do says little
 LEAST_SPREAD = 1e3  # of a feature, in units of what rounding leaves of its mean
 
@@ -131,7 +131,7 @@ def partial_sgd(
     loss = smoothed(loss, 0.1)
     # what rows say of the metric changes as they are learnt, at first by much
     order, done = np.flatnonzero(data.weights), 0
-    length = AT_FIRST * options.batch_size
+    length = max(AT_FIRST, options.batch_size)
     while done < len(order):
         places = order[done : done + length]
         rows = slice(places[0], places[-1] + 1)
@@ -141,7 +141,7 @@ def partial_sgd(
         piece = Data(X, y, weights, data.n_classes, data.dtype, data.tally)
         W, b, stream = _learn(piece, loss, alpha, fit_intercept, W, b, options, stream)
         done += length
-        length = min(done, LONGEST * options.batch_size)
+        length = max(min(done, LONGEST), options.batch_size)
     check_finite(np.vstack([W, b]), options)
     if apart:
         return W[:-1], b, float(W[-1, 0]), stream
