@@ -237,8 +237,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         For streams: pieces of any number of rows, each seen once, of which only the
         coefficients and a few moments are kept. Hundreds of rows at a time take the
         least time: a call costs half a millisecond or more. Rows are learnt in their
-        order, so that they should come mixed; steps get shorter as more rows have gone
-        by, and are in proportion to their rows where these are fewer than a batch.
+        order, so that they should come mixed; batches grow with the rows that have
+        gone by, from 16 to ``batch_size``, and steps get shorter.
 
         Parameters
         ----------

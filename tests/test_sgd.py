@@ -525,9 +525,13 @@ def test_weights_in_a_stream_are_relative(model, shuffled):
     np.testing.assert_allclose(one.coef_, many.coef_, rtol=1e-6, atol=1e-9)
     equal = stream(clone(model), X, y)
     assert not np.allclose(one.coef_, equal.coef_)
+    # labels that are often wrong: of certain ones weights change next to nothing
+    rng = np.random.default_rng(1)
+    y = np.where(rng.random(len(y)) < 0.4, rng.integers(10, size=len(y)), y)
+    equal = stream(clone(model), X, y)
     favoured = np.where(y == 3, 20.0, 1.0)
     biased = stream(clone(model), X, y, weights=favoured)
-    assert np.mean(biased.predict(X) == 3) > np.mean(equal.predict(X) == 3)
+    assert np.mean(biased.predict(X) == 3) > np.mean(equal.predict(X) == 3) + 0.05
 
 
 @each_container

@@ -64,7 +64,7 @@ class Metric:
             gradient = gradient - np.outer(self.mean, residual)
         return self(gradient)
 
-    def rate(self, batch: int, usual: float = 0) -> float:
+    def rate(self, batch: int, usual: Any = 0) -> Any:
         """Step size: 1 for a full gradient, less the more one sample can weigh.
 
         After the expected smoothness of a batch of m samples, L + L_max / m (Gower et
@@ -72,7 +72,7 @@ class Metric:
         of, are met by the limit on a step's length instead. Of fewer samples than are
         ``usual`` it is a part of theirs: they tell less of where the others want to go.
         """
-        return batch / (max(batch, usual) + self.leverage)
+        return batch / (np.maximum(batch, usual) + self.leverage)
 
 
 @FINITE_IN_THE_END
@@ -166,7 +166,7 @@ def in_range_of_float32(data: Data) -> Data:
     return data if least <= largest <= most else data.astype(np.float64)
 
 
-def first_rate(metric: Metric, options: Options, batch: int, usual: float = 0) -> float:
+def first_rate(metric: Metric, options: Options, batch: int, usual: Any = 0) -> Any:
     """What the user says, else the metric."""
     if isinstance(options.learning_rate, str):
         return metric.rate(batch, usual)

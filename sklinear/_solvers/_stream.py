@@ -15,6 +15,7 @@ from sklinear._losses import Loss
 from sklinear._solvers._sgd import (
     FEWEST_STEPS,
     FINITE_IN_THE_END,
+    SMALLEST_BATCH,
     Metric,
     assess,
     check_finite,
@@ -158,8 +159,12 @@ def _learn(
     options: Options,
     stream: Stream,
 ) -> tuple[np.ndarray, np.ndarray, Stream]:
-    """One pass over rows in the metric that they, and those before, have at W, b."""
-    size, seen = options.batch_size, stream.seen
+    """One pass over rows in the metric that they, and those before, have at W, b.
+
+    Batches of a hundredth of the rows so far, within bounds, let one pass teach most.
+    """
+    seen, most = stream.seen, options.batch_size
+    size = min(most, max(SMALLEST_BATCH, seen // FEWEST_STEPS))
     order = np.flatnonzero(data.weights)
     n_steps = -(-len(order) // size)
     steps = stream.n_steps + np.arange(n_steps)
@@ -170,7 +175,7 @@ def _learn(
     _, activity = assess(span, loss)
     mean = float(activity @ shares) / float(shares.sum())
     level = stream.activity or mean
-    level += min(1.0, len(order) / (ENOUGH * size)) * (mean - level)
+    level += min(1.0, len(order) / (ENOUGH * most)) * (mean - level)
     activity *= level / mean
     stream = replace(stream, activity=level)
     # rows that weigh less than those before are to make shorter steps than they did
@@ -179,13 +184,15 @@ def _learn(
         metric = measure_wide(typical, alpha, activity, fit_intercept)
     else:
         metric = _stream_metric(typical, alpha, activity, fit_intercept, stream)
-    batch, usual = min(size, len(order)), min(size, seen)
+    batch = min(size, len(order))
+    usual = np.minimum(most, seen + size * np.arange(n_steps))
     first = first_rate(metric, options, batch, usual)
     if data.sparse:  # rows have the intercept in common, but not all of their columns
         counted = data.X if len(order) == len(data.y) else data.X[order]
-        stream = replace(stream, overlap=_overlap(counted, stream.overlap, size))
+        stream = replace(stream, overlap=_overlap(counted, stream.overlap, most))
         apart = first_rate(metric, options, batch, stream.overlap * usual)
-        metric = replace(metric, intercept=first / apart * metric.intercept)
+        part = float(np.mean(first / apart))
+        metric = replace(metric, intercept=part * metric.intercept)
         first = apart
     rates = first / np.sqrt(1 + steps / FEWEST_STEPS)
     return *run_epoch(data, loss, alpha, W, b, order, size, metric, rates), stream
