@@ -22,8 +22,8 @@ from sklinear._distributed import is_dask
 from sklinear._lazy import accuracy, over_blocks
 from sklinear._mapped import Mapped, is_mapped
 
-# What scikit-learn is told of a mapped X lest it read it: the rest is checked later.
 HELD_BY_FLOAT32 = 1e-36, 1e36  # largest coefficient
+# What scikit-learn is told of a mapped X lest it read it: the rest is checked later.
 UNREAD: dict[str, Any] = {"dtype": None, "ensure_all_finite": False}
 
 # What a search takes over from its refit.

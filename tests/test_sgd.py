@@ -508,6 +508,30 @@ def test_a_piece_may_be_cut_anywhere(model, shuffled):
     assert whole.score(X, y) > pieces.score(X, y) - 0.03
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("container", [np.asarray, scipy.sparse.csr_matrix])
+def test_a_column_that_no_row_has_yet_does_no_harm_without_a_penalty(
+    model, container, dtype
+):
+    X = (np.random.default_rng(0).random((200, 6)) < 0.3).astype(dtype)
+    X[:, 5] = 0
+    y = X[:, 0].astype(int)
+    model.set_params(alpha=0.0).partial_fit(container(X), y, classes=[0, 1])
+    assert model.score(X, y) > 0.9
+    assert model.coef_[0, 5] == 0
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-4])
+def test_wide_rows_whose_numbers_add_up_to_0(model, alpha):
+    """As hashed ones with signs may: their curvature is not none."""
+    places = np.arange(40).reshape(20, 2)
+    values = np.tile([1.0, -1.0], 20)
+    parts = values, places.ravel(), 2 * np.arange(21)
+    X, y = scipy.sparse.csr_matrix(parts, (20, 300)), np.arange(20) % 2
+    model.set_params(alpha=alpha).partial_fit(X, y, classes=[0, 1])
+    assert model.score(X, y) == 1
+
+
 def test_fit_forgets_a_stream(model, shuffled):
     X, y = shuffled[0] / 16, shuffled[1]
     model.set_params(max_iter=3, tol=10.0)

@@ -11,7 +11,7 @@ from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._solvers._costs import LARGEST
 
 WIDE = 256  # features of sparse data beyond which Newton's blocks do not fit
-SAMPLE = 1000  # rows that the mean square is estimated from
+SAMPLE = 1000  # rows that variances are estimated from
 # Dual coordinate ascent needs epochs in proportion to ||x||^2 / (alpha n) beyond these.
 EASY_HINGE, EASY_SQUARE = 2.0, 0.2
 HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual

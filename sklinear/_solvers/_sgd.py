@@ -315,9 +315,11 @@ def measure_wide(
     """The same as a number, which keeps sparse steps sparse."""
     weights = activity * data.weights
     intercept = 1 / float(weights.sum()) if fit_intercept else 0.0
-    curvature = _largest_eigenvalue(data, weights) + 2 * alpha
-    curvature = max(curvature, float(np.finfo(np.float64).tiny))  # rows of zeros
     norms = row_norms(data.X, squared=True)
+    counted = weights > 0
+    alone = float((weights[counted] * norms[counted]).max(initial=0))  # of one row
+    curvature = max(_largest_eigenvalue(data, weights), alone) + 2 * alpha
+    curvature = max(curvature, float(np.finfo(np.float64).tiny))  # rows of zeros
     leverage = activity * (norms / curvature + intercept)
     return Metric(None, 1 / curvature, intercept, effective(leverage, data.weights))
 

@@ -190,10 +190,10 @@ def _learn(
     if data.sparse:  # rows have the intercept in common, but not all of their columns
         counted = data.X if len(order) == len(data.y) else data.X[order]
         stream = replace(stream, overlap=_overlap(counted, stream.overlap, most))
-        apart = first_rate(metric, options, batch, stream.overlap * usual)
-        part = float(np.mean(first / apart))
+        shared, usual = first, stream.overlap * usual
+        first = first_rate(metric, options, batch, usual)
+        part = float(np.mean(shared / first))
         metric = replace(metric, intercept=part * metric.intercept)
-        first = apart
     rates = first / np.sqrt(1 + steps / FEWEST_STEPS)
     return *run_epoch(data, loss, alpha, W, b, order, size, metric, rates), stream
 
@@ -228,7 +228,8 @@ def _stream_metric(
     # a variance, equal numbers nothing: a part of the mean's own square stands in
     part = max(1 / moments.n_rows**4, (LEAST_SPREAD * np.finfo(data.dtype).eps) ** 2)
     variance = variance + squares * (part if fit_intercept else 1)
-    matrix = 1 / np.maximum(typical * variance + 2 * alpha, np.finfo(float).tiny)
+    tiny = float(np.finfo(data.dtype).tiny)  # of a feature that no row has, say
+    matrix = 1 / np.maximum(typical * variance + 2 * alpha, tiny)
     centre = mean if fit_intercept else 0.0
     squares = [np.square(block.X - centre) @ matrix for block in data]
     each = activity * (np.concatenate(squares) + intercept)
