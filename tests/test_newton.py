@@ -469,6 +469,9 @@ def test_few_rows_of_unscaled_features_are_not_the_duals(alpha, monkeypatch):
         scales = 10.0 ** rng.uniform(0, decades, 200)
         data = Data(X * scales, y, np.full(1000, 1e-3), 30)
         assert choose(data, CrossEntropy(), alpha, 1e-4) == expected
+    # those of text are uneven, too
+    data = Data(scipy.sparse.csr_matrix(X * scales), y, np.full(1000, 1e-3), 30)
+    assert choose(data, CrossEntropy(), 1e4, 1e-4) == "dual"
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])

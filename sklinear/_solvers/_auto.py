@@ -24,7 +24,7 @@ FEW_SPARSE = 4  # rows a feature up to which hinges of sparse rows still do bett
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
 # well, or soon leaves them to Newton; size, times classes, and ratio for which it pays.
 FEW_ROWS, FAR = 8, 1e7
-# That ratio where features are not scaled: of their variances, less EVEN than this.
+# That ratio where dense features are not scaled: of their variances, less EVEN.
 UNEVEN, EVEN = 30.0, 0.35
 SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 3 * 10**7
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
@@ -120,8 +120,8 @@ def _fastest(
     reachable = not (softmax or taller) and tol >= ROUGH
     if pays and reachable and needed <= easy:
         return "dual"
-    if few and even < EVEN:
-        few = needed <= UNEVEN
+    if even < EVEN and (softmax or hinge) and not data.sparse:
+        few &= needed <= UNEVEN
     if few and (softmax or needed <= FAR):
         return "dual"
     several = softmax and not data.sparse and data.n_classes >= SEVERAL
