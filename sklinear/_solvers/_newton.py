@@ -68,6 +68,7 @@ ROUGH = 0.02  # more would fit the sample, not the rows
 SETTLED = 0.1  # of the gap that is asked for: what a last step may leave
 DRAFT_TOL = 0.9  # of the gap that is asked for: in float32, which may be off by 1e-6
 DRAFT = 1e-2  # gap to which a sample is solved
+ROUNDING_SINGLE = 1e-6  # the relative descent that float32 tells from none
 LITTLE = 1e-12  # gap from which one step without gain is the last
 POLISHED = 1e-10  # gap that is as good as rounding where each pass takes its time
 
@@ -234,6 +235,8 @@ def _descend(
     state = _visit(objective, params - params.mean(axis=1)[:, None])
     nearest = closest = least = np.inf  # best gap, distance at this smoothing, value
     bounded, lowest = objective.alpha > 0, np.inf
+    single = objective.data.dtype.itemsize < 8
+    rounding = ROUNDING_SINGLE if single else ROUNDING
     stalls = idle = flat = steps = 0
     smallest = blocked = False
     before, first, promise = np.inf, np.inf, 0.0
@@ -249,16 +252,18 @@ def _descend(
         # the first step, from another problem's end, has its curvature against it
         if steps > 1 and off > max(4 * promise, 0.2) * before:
             share *= 2  # the sample was too small for the step it promised
-        lower = state.at.value < lowest - (ROUNDING * state.at.value if bounded else 0)
+        lower = state.at.value < lowest - (rounding * state.at.value if bounded else 0)
         flat = 0 if lower else flat + 1
         lower &= exact or not bounded  # there what is left is no gap that matters
         idle = idle + 1 if off >= closest / 2 and not lower else 0
         closest, lowest = min(off, closest), min(state.at.value, lowest)
-        floor = objective.data.dtype.itemsize < 8 and monitor.gap < 1e-3
-        known = monitor.done or floor or not bounded
+        known = monitor.done or not bounded or (single and monitor.gap < 1e-3)
         if idle > IDLE or flat > FLAT:  # a hinge rounded over less width may tell more
             blocked, known = True, known or smallest or not hinge
         few = 0 if monitor.gap <= LITTLE else 3
+        if single and (flat > few or preconditioner.failed):
+            preconditioner.failed = False  # float64 may do better
+            return True, objective, state.params
         if known and idle > few:
             return True, objective, state.params  # rounding has the last word
         seen = INNER if idle <= 3 else INNER_IDLE
