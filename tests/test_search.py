@@ -255,6 +255,25 @@ def test_by_default_there_are_as_many_folds_as_rows_of_a_class_allow(kind, count
     assert folds == max(count, 3)
 
 
+@pytest.mark.parametrize("solver", ["auto", "lbfgs", "newton"])
+def test_alphas_close_together_have_each_its_own_score(kind, solver):
+    # the end for one is within tol of the optimum for the next, which it was taken for
+    X, y = scipy.sparse.csr_array(IRIS.X), IRIS.y
+    grid = {"alpha": list(5 * 1.02 ** -np.arange(12.0))}
+    if kind == "svm":
+        grid |= {"delta": [1.0], "loss": ["squared_hinge"]}
+    scoring = "neg_log_loss" if kind == "softmax" else margin_score
+    found = search_of(kind, grid, solver=solver, scoring=scoring).fit(X, y)
+    peer = peer_of(kind, grid, solver=solver, scoring=scoring).fit(X, y)
+    assert_same_search(found, peer, 1e-3)
+    assert len(np.unique(found.cv_results_["mean_test_score"])) == 12
+
+
+def margin_score(model, X, y):
+    """The mean distance of the true class's score from the mean score."""
+    return float(model.decision_function(X)[np.arange(len(y)), y].mean())
+
+
 def test_classes_weigh_in_the_folds_what_they_weigh_in_the_refit(kind):
     X, y = IRIS.X[20:], IRIS.y[20:]
     each = len(y) / (3 * np.bincount(y))

@@ -85,7 +85,12 @@ def _cells(
     solver: str,
     options: Options,
 ) -> Iterator[tuple[int, int, Solution]]:
-    """One by one, each primal one from the end of that with the next stronger alpha."""
+    """One by one, each primal one from the end of that with the next stronger alpha.
+
+    Of alphas close together that may be within tol of the next optimum, and of a score
+    that is not: each moves on from it.
+    """
+    options = options._replace(least=1)
     d, k = data.X.shape[1], data.n_classes
     for fold, weights in enumerate(folds):
         part = Data(data.X, data.y, weights, k, data.dtype, data.tally)

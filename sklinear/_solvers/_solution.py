@@ -54,6 +54,7 @@ class Options(NamedTuple):
     widen: Callable[..., Params] = as_they_are  # from the solver's features to X's
     polish: float = -1.0  # gap to which fits go on that are cheap; below 0 to rounding
     on_trial: bool = False  # the solver was not asked for, and may leave soon
+    least: int = 0  # iterations to take, however near the start
 
 
 class Witness(NamedTuple):
@@ -105,12 +106,14 @@ class Monitor:
     witness: Witness | None = None
     split: Callable[[np.ndarray], Params] | None = None  # params to the user's W and b
     polish: float = -1.0  # gap to which it goes on where that is cheap
+    least: int = 0  # iterations that it takes, however near the start
 
     @classmethod
     def asked(cls, options: Options, n_rows: int) -> Monitor:
         """Of a fit as the user asks for it."""
-        tol, polish = options.tol, options.polish
-        return cls(tol, options.max_iter, n_rows, options.report, polish=polish)
+        tol, polish, least = options.tol, options.polish, options.least
+        report, most = options.report, options.max_iter
+        return cls(tol, most, n_rows, report, polish=polish, least=least)
 
     def offer(
         self,
@@ -184,8 +187,8 @@ class Monitor:
 
     @property
     def done(self) -> bool:
-        """Whether the gap is small enough."""
-        return self.gap <= self.tol
+        """Whether the gap is small enough, and the start was not returned as it was."""
+        return self.gap <= self.tol and len(self.history) >= self.least
 
     @property
     def spent(self) -> bool:
