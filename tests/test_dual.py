@@ -622,3 +622,22 @@ def test_many_rows_of_few_features_end_with_newton_steps(loss):
     )
     model = classifier(loss, solver="dual", alpha=1e-5).fit(X, y)
     assert model.dual_gap_ <= 1e-4
+
+
+def test_a_softmax_of_features_that_were_not_scaled_is_left_to_newton():
+    # labels that say nothing: L-BFGS, which took over, ended at a gap of 1
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 80)) * 10.0 ** rng.uniform(0, 7, 80)
+    y = np.arange(400) % 20
+    model = classifier("softmax", solver="dual", alpha=1e-2, random_state=0).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+
+
+def test_a_softmax_of_nearly_no_loss_is_proven():
+    # of 1e-11, of which 1 - p knows two digits
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(1500, 300)), np.arange(1500) % 10
+    X = (X + rng.normal(size=(10, 300))[y]) * 10.0 ** rng.uniform(0, 6, 300)
+    model = classifier("softmax", solver="dual", random_state=0).fit(X, y)
+    assert model.loss_curve_[-1] < 1e-10
+    assert model.dual_gap_ <= 1e-4

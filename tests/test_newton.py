@@ -436,7 +436,7 @@ def test_steps_of_conjugate_gradients_count_as_tenths_of_iterations(streamed):
         (0, 30, 10.0, 1e-8, "newton"),  # margins at their kink
         (0, 3, 1e-4, 1e-6, "lbfgs"),  # so many rows of few classes cannot all be met
         (5, 30, 1e-4, 1e-6, "lbfgs"),  # rows that are far from orthogonal
-        (5, 30, 1e-4, 1e-5, "dual"),  # the dual is tried on few rows of any kind
+        (5, 30, 1e-4, 1e-5, "newton"),
         (0, 30, 0.0, 1e-4, "lbfgs"),
     ],
 )
@@ -454,24 +454,28 @@ def test_auto_takes_the_dual_for_few_rows_that_are_nearly_orthogonal(
     assert choose(Data(X, y, weights, n_classes), loss, alpha, tol) == expected
     # for so weak a penalty there are too many epochs; fourth powers overflow
     huge = Data(1e100 * X, y, weights, n_classes)
-    assert choose(huge, loss, alpha, tol) == expected.replace(
-        "dual", "lbfgs" if rank else "newton"
-    )
+    far = "lbfgs" if rank else expected.replace("dual", "newton")
+    assert choose(huge, loss, alpha, tol) == far
 
 
-@pytest.mark.parametrize("alpha", [1e-1, 1e-6])
-def test_few_rows_of_unscaled_features_are_not_the_duals(alpha, monkeypatch):
+@pytest.mark.parametrize("loss", [CrossEntropy(), Hinge(), SquaredHinge()])
+@pytest.mark.parametrize("alpha", [1e-1, 1e-3])
+def test_few_rows_are_the_duals_unless_their_columns_say_nearly_the_same(
+    loss, alpha, monkeypatch
+):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(_dual_blocks, "numba", object())
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(1000, 200)), np.arange(1000) % 30
-    for decades, expected in ((0, "dual"), (6, "newton")):
-        scales = 10.0 ** rng.uniform(0, decades, 200)
-        data = Data(X * scales, y, np.full(1000, 1e-3), 30)
-        assert choose(data, CrossEntropy(), alpha, 1e-4) == expected
-    # those of text are uneven, too
-    data = Data(scipy.sparse.csr_matrix(X * scales), y, np.full(1000, 1e-3), 30)
-    assert choose(data, CrossEntropy(), 1e4, 1e-4) == "dual"
+    unscaled = X * 10.0 ** rng.uniform(0, 5, 200)
+    spectra = rng.normal(size=(1000, 4)) @ rng.normal(size=(4, 200)) + 0.1 * X
+    pairs = {"dual": (X, unscaled), "newton": (spectra, 1e3 * spectra)}
+    for expected, rows in pairs.items():
+        for some in rows:
+            data = Data(some, y, np.full(1000, 1e-3), 30)
+            assert choose(data, loss, alpha, 1e-4) == expected
+    sparse = Data(scipy.sparse.csr_matrix(unscaled), y, np.full(1000, 1e-3), 30)
+    assert choose(sparse, CrossEntropy(), 1e4, 1e-4) == "dual"
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
@@ -561,11 +565,12 @@ def test_features_of_heavy_tails_are_solved(seed, shape, alpha, most):
 
 
 def test_float32_rows_off_centre_leave_the_last_word_to_float64():
-    # without an intercept nothing is centred: float32 scores are too rough for conjugate
-    # gradients, which went on in vain (700 iterations)
+    # without an intercept nothing is centred: float32 scores are too rough for
+    # conjugate gradients, which went on in vain (700 iterations)
     rng = np.random.default_rng(0)
     y = rng.integers(50, size=4600)
-    each = (rng.integers(8, size=(4600, 11)) + y[:, None] * (np.arange(11) % 3 == 0)) % 8
+    shifts = y[:, None] * (np.arange(11) % 3 == 0)
+    each = (rng.integers(8, size=(4600, 11)) + shifts) % 8
     X = (each[:, :, None] == np.arange(8)).reshape(len(y), -1)
     X = X * 10 ** rng.uniform(-3, 3, 88) + 10 ** rng.uniform(-1, 3, 88)
     params = {"solver": "newton", "alpha": 2e-4, "fit_intercept": False}

@@ -22,11 +22,12 @@ HARD = 300.0  # and of features that were not scaled they need too many
 MANY_SPARSE, EASY_MANY, EASY_MANY_SQUARE = 32, 10.0, 2.0
 FEW_SPARSE = 4  # rows a feature up to which hinges of sparse rows still do better so
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
-# well, or soon leaves them to Newton; size, times classes, and ratio for which it pays.
-FEW_ROWS, FAR = 8, 1e7
-# That ratio where dense features are not scaled: of their variances, less EVEN.
-UNEVEN, EVEN = 30.0, 0.35
-SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 3 * 10**7
+# well, or soon leaves them to Newton, and that ratio, of sparse rows and of dense ones.
+FEW_ROWS, FAR, FAR_FEW = 8, 1e7, 1e12
+# Spread of such dense rows below which a move for one undoes those for others, if it is
+# not low for variances whose evenness is less.
+CORRELATED, EVEN = 0.03, 0.35
+SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 10**7
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
 LARGE, TALL = 10**7, 12  # the same and rows a feature, from which Newton pays
@@ -120,9 +121,10 @@ def _fastest(
     reachable = not (softmax or taller) and tol >= ROUGH
     if pays and reachable and needed <= easy:
         return "dual"
-    if even < EVEN and (softmax or hinge) and not data.sparse:
-        few &= needed <= UNEVEN
-    if few and (softmax or needed <= FAR):
+    if few and not data.sparse and (softmax or needed <= FAR_FEW):
+        correlated = even >= EVEN and _spread(data) < CORRELATED
+        return "newton" if correlated else "dual"
+    if few and data.sparse and (softmax or needed <= FAR):
         return "dual"
     several = softmax and not data.sparse and data.n_classes >= SEVERAL
     several &= pays and size <= HUGE and needed <= EASY_SEVERAL

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sklinear._data import Data
-from sklinear._losses import Hinge, Loss
+from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._objective import Objective
 from sklinear._solvers import _lbfgs, _newton
 from sklinear._solvers._auto import can_all_be_met, is_tried, is_wide
@@ -35,6 +35,7 @@ TURN = 10  # epochs from one anchor to the next
 LOST = 100  # epochs after which it should be better than its start, or Newton is
 STUCK = 0.95  # the gap that is left then of what leads nowhere
 SLOWING = 0.5  # of the pace at which a gap falls, what it will be later
+UNKNOWN = 8 * np.finfo(float).eps  # of a probability: more is hidden by its 1
 RETRY = 0.5  # of a gap at which a proof has failed
 
 
@@ -70,7 +71,9 @@ def dual(
     so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; so
     does, for there is no dual, alpha = 0; and, after many epochs, what dense Newton
     steps are for at all, what epochs lead nowhere with, and what those left will not do
-    for: these where params are not too many for Newton.
+    for: these where params are not too many for Newton. The softmax of dense rows goes
+    to ``newton`` then, and where its objective is below what float64 tells of
+    probabilities near 1.
     O(n d k) time an epoch, O((n + d) k) memory.
     """
     kernels = import_kernels()
@@ -96,12 +99,15 @@ def dual(
         ascent = Ascent(kernels, data, objective.replace(variables=variables), start)
         epochs = EPOCHS if polish else options.max_iter
         apt, trial = is_tried(data, loss), {}  # to Newton's method
+        softmax = isinstance(loss, CrossEntropy)
         if options.on_trial and apt:
             trial = TRIAL_HINGE if isinstance(loss, Hinge) else TRIAL_SQUARE
         lost = descend(ascent, objective, monitor, options.rng, epochs, trial)
         if lost and not polish:
             W, b, primal, bound = ascent.certified()
-            if np.isfinite(primal) and not trial:  # after which 0 is as good a start
+            apt |= softmax and not (data.sparse or is_dense(objective))
+            if np.isfinite(primal) and not (trial or (apt and softmax)):
+                # for Newton's method, that of a hinge where 0 is no better a start
                 monitor.offer(objective.join(W, b), primal, bound, keep=True)
             if apt:
                 objective = rescaled(objective, monitor, _newton.variables)
@@ -151,6 +157,7 @@ def descend(
     few = math.prod(objective.shape) <= LARGEST
     newton = few or not (is_wide(data) or can_all_be_met(data))
     wanted = monitor.report.listens or polished
+    dense_softmax = isinstance(objective.loss, CrossEntropy) and not data.sparse
     near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
     balanced, intercept = np.inf, ascent.intercept()
     seen, met, known, was = FIRST_SEEN, np.inf, 1, np.inf
@@ -177,6 +184,9 @@ def descend(
         near = gap <= enough and missing <= balanced
         if whole and (near or last):
             W, b, primal, dual = ascent.certified()
+            if dense_softmax and monitor.tol * primal < UNKNOWN:
+                monitor.offer(objective.join(W, b), primal)
+                return True
             monitor.offer(objective.join(W, b), primal, dual, keep=True)
             near = False
             if gap > missing:
