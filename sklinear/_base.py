@@ -41,7 +41,7 @@ from sklinear._data import Data, computing_dtype
 from sklinear._distributed import Blocks, is_dask, without_rows
 from sklinear._losses import Hinge, Loss
 from sklinear._mapped import Mapped, is_mapped
-from sklinear._predictor import UNREAD, LinearPredictor, dense, rows_of
+from sklinear._predictor import UNREAD, LinearPredictor, checksum, dense, rows_of
 from sklinear._solvers import SOLVERS, Options, Reporter, Solution, choose
 from sklinear._solvers._intercept import centred
 from sklinear._solvers._stream import Stream, partial_sgd, touched
@@ -224,6 +224,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             # of the coefficients as they are stored
             exact = solution.value == 0 and alpha > 0
             self.dual_gap_ = solution.gap if exact else self._certificate.gap
+            own = checksum(self.coef_, self.intercept_)
+            self._certificate = self._certificate._replace(of=own)
             solution = replace(solution, converged=self.dual_gap_ <= self.tol)
         data.close()
         listener.close(history[-1], getattr(self, "dual_gap_", np.nan))

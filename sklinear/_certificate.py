@@ -78,6 +78,7 @@ class Certificate(NamedTuple):
     drift: np.ndarray  # (k, k): of c*_b - c*_a, 0 without an intercept
     gap: float  # (P - P*) / P, with what rounding may hide
     value: float  # P
+    of: int = 0  # checksum of the coefficients
 
     def scaled(self, scale: float) -> Certificate:
         """For scores that are so many times as large."""
@@ -367,9 +368,8 @@ def _gradients(
         return
     for block, _, scores in visits(data, at):
         part, weights = witness[block.rows], block.weights[:, None]
-        U = np.divide(
-            part, weights, out=np.zeros(part.shape, data.dtype), where=weights > 0
-        )
+        U = np.zeros(part.shape, data.dtype)
+        np.divide(part, weights, out=U, where=weights > 0)
         np.clip(U, 0, 1, out=U)  # feasible, whatever rounding left
         index = np.arange(len(U)), block.y
         U[index] = 0

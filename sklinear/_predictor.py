@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -191,7 +192,8 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         ------
         AttributeError
             If the coefficients come from ``solver="sgd"`` or ``partial_fit``, which
-            prove nothing, as there is no ``dual_gap_`` then either.
+            prove nothing, as there is no ``dual_gap_`` then either; or if they were
+            changed since the fit.
 
         Examples
         --------
@@ -208,6 +210,11 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
                 f"certify needs a fit that ended with a proof, and this "
                 f"{type(self).__name__} has none: solver='sgd', partial_fit and "
                 "unfinished fits prove nothing. Fit it with another solver."
+            )
+        if checksum(self.coef_, self.intercept_) != self._certificate.of:
+            raise AttributeError(
+                f"certify knows nothing of this {type(self).__name__}'s coef_ and "
+                "intercept_: they were changed since the fit. Fit it again."
             )
         X = self._validate_samples(X)
         W, b = self._full_params(self.classes_, X.shape[1])
@@ -323,6 +330,12 @@ def _blocks(X: Any, step: int, dtype: np.dtype) -> Iterator[tuple[Any, slice]]:
 def dense(coef: Any) -> np.ndarray:
     """Coefficients as an array, which a user may have made sparse."""
     return np.asarray(coef.toarray() if hasattr(coef, "toarray") else coef)
+
+
+def checksum(coef: Any, intercept: Any) -> int:
+    """By which a change of the coefficients is noticed; to make them sparse is none."""
+    W, b = (dense(part) + 0.0 for part in (coef, intercept))  # -0.0 is not kept
+    return zlib.crc32(np.ascontiguousarray(b).data, zlib.crc32(W.copy("C").data))
 
 
 def rows_of(

@@ -293,3 +293,19 @@ def test_moves_are_as_long_as_they_are_one_by_one():
     assert v @ visit.lengths @ v == pytest.approx(weights @ lengths, rel=1e-12)
     edges = [(weights[:, None] * leeway)[y == j].sum(axis=0) for j in range(k)]
     np.testing.assert_allclose(visit.edges, edges, rtol=1e-12)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_coefficients_that_were_changed_are_not_certified(loss, k):
+    X, y = load_iris(return_X_y=True)
+    model = classifier(loss).fit(X[y < k], y[y < k])
+    for name in ("coef_", "intercept_"):
+        kept = getattr(model, name).copy()
+        getattr(model, name)[:1] *= 2
+        with pytest.raises(AttributeError, match="changed since the fit"):
+            model.certify(X)
+        setattr(model, name, kept)
+        assert model.certify(X).any()
+    model.sparsify().coef_.data[0] = 0
+    with pytest.raises(AttributeError, match="changed since the fit"):
+        model.certify(X)
