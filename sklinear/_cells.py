@@ -66,6 +66,7 @@ class Evaluation:
     fit_time: float = math.nan
     gap: float = math.nan
     converged: bool = True
+    spent: bool = False  # no iteration was left to it
     problem: int = 0
     errors: list[str] = field(default_factory=list)
 
@@ -276,6 +277,7 @@ class _Scorer:
                     spent,
                     gap=solution.gap,
                     converged=solution.converged,
+                    spent=len(solution.history) >= search.options.max_iter,
                     problem=search.problems.index(problem),
                     errors=errors,
                 )

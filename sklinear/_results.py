@@ -172,9 +172,12 @@ def open_gaps(name: str, found: Sequence[Evaluation], tol: float) -> list[Warnin
             f"the worst is proven to be within {max(gaps):.1e} of its optimum "
             f"(relative), not within tol={tol:g}"
         )
+    remedy = "raise max_iter, tol or the smallest alpha"
+    if not any(e.spent for e in early):  # rounding hides what is to gain
+        remedy = "centre or scale X, or raise tol or the smallest alpha"
     text = (
         f"{name} stopped {len(early)} of {len(fits)} fits of its search before they "
-        f"had converged: {state}; raise max_iter, tol or the smallest alpha."
+        f"had converged: {state}; {remedy}."
     )
     return [ConvergenceWarning(text)]
 

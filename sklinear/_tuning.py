@@ -192,9 +192,11 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             cv = max(min(5, int(np.unique(y, return_counts=True)[1].max())), 2)
         cv = check_cv(cv, given_y, classifier=True)
         splits = list(cv.split(given, given_y, **split_params))
-        # classes weigh in the folds what they weigh in the refit
-        plain = self._plain().set_params(class_weight=None)
-        groups, failures = grouped(y, total, splits, plain._labels_and_weights)
+        plain, own = self._plain(), weights
+        if self.class_weight == "balanced":  # in the folds as in the refit
+            plain.set_params(class_weight=None)
+            own = total
+        groups, failures = grouped(y, own, splits, plain._labels_and_weights)
         search = Search(
             X=X,
             given=given if hasattr(given, "columns") else None,

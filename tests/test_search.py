@@ -286,6 +286,30 @@ def test_classes_weigh_in_the_folds_what_they_weigh_in_the_refit(kind):
     assert_same_search(found, peer, CLOSE if kind == "softmax" else 0.0)
 
 
+@pytest.mark.filterwarnings("ignore:Scoring failed")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+def test_a_fold_without_a_class_of_the_weights_fails_as_a_fit_does(kind):
+    X, y = IRIS.X, IRIS.y
+    cv = [(np.arange(100), np.arange(100)), (np.arange(150), np.arange(0, 150, 3))]
+    given = {"class_weight": {0: 1.0, 2: 5.0}, "cv": cv, "tol": TIGHT}
+    found, peer = search_of(kind, **given).fit(X, y), peer_of(kind, **given).fit(X, y)
+    assert np.isnan(found.cv_results_["split0_test_score"]).all()
+    assert_same_search(found, peer, CLOSE if kind == "softmax" else 0.0)
+
+
+def test_where_rounding_ends_fits_no_iterations_are_asked_for():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 32)
+    X = 40 * (rng.normal(size=(2, 143))[y] / 2 + rng.normal(size=(32, 143)))
+    search = LinearSVMClassifierCV(losses=["squared_hinge"], alphas=[1e-9], cv=3)
+    with pytest.warns(ConvergenceWarning, match="centre or scale X, or raise tol"):
+        search.set_params(tol=1e-7, refit=False).fit(X, y)
+    search.set_params(alphas=[1e-3], max_iter=1)
+    with pytest.warns(ConvergenceWarning, match="raise max_iter, tol"):
+        search.fit(X, y)
+
+
 def test_a_class_that_a_weight_leaves_out_is_unknown_to_the_folds():
     class_weight = {0: 1, 1: 1, 2: 0}
     found = search_of("svm", class_weight=class_weight, tol=TIGHT).fit(*IRIS[:2])
