@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Real
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import scipy.sparse
 from sklearn import get_config
 from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_array, column_or_1d
 
 from sklinear._mapped import Mapped
@@ -126,6 +128,10 @@ def stream_classes(
             np.isfinite(known) & (known == np.round(known))
         ):
             raise ValueError(f"classes must be whole numbers or names, got {known}.")
+        if before is None:
+            with warnings.catch_warnings():  # of many classes for so few rows
+                warnings.simplefilter("ignore")
+                check_classification_targets(known)
     if before is not None and not np.array_equal(known, before):
         raise ValueError(
             f"classes must be those of the first call, {before}, got {known}."

@@ -1,5 +1,6 @@
 """What the estimators refuse, and that they say why."""
 
+import datetime
 import re
 import warnings
 from types import SimpleNamespace
@@ -338,6 +339,15 @@ def test_prediction_needs_a_fit_and_its_number_of_features(model, method):
 
 
 # partial_fit --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labels", [[1, 2], [datetime.date.min, datetime.date.max]])
+def test_a_stream_takes_no_labels_that_a_fit_refuses(labels):
+    y = np.array(labels * 30, dtype=object)
+    for learn in (SoftmaxClassifier().fit, SoftmaxClassifier().partial_fit):
+        given = {} if learn.__name__ == "fit" else {"classes": np.unique(y)}
+        with pytest.raises(ValueError, match="Unknown label type: unknown"):
+            learn(np.ones((60, 2)), y, **given)
 
 
 def test_the_first_partial_fit_needs_all_classes(model):
