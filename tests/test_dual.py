@@ -12,6 +12,7 @@ import pytest
 import scipy.optimize
 import scipy.sparse
 from conftest import LOSSES, SOLVERS, Problem, classifier, full_params, objective
+from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 
@@ -20,6 +21,7 @@ from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Point
 from sklinear._solvers import _dual, _dual_ascent, _dual_blocks
 from sklinear._solvers._auto import choose
+from sklinear._solvers._rows import RowSpace
 
 ABSENT = """
 import sys
@@ -641,3 +643,51 @@ def test_a_softmax_of_nearly_no_loss_is_proven():
     model = classifier("softmax", solver="dual", random_state=0).fit(X, y)
     assert model.loss_curve_[-1] < 1e-10
     assert model.dual_gap_ <= 1e-4
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
+def test_few_rows_of_many_features_are_solved_in_their_own_space(
+    loss, dtype, fit_intercept, monkeypatch
+):
+    rotated, space_of = [], RowSpace.of
+
+    def spy(*args):
+        rotated.append(args)
+        return space_of(*args)
+
+    monkeypatch.setattr(_dual.RowSpace, "of", spy)
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 12
+    X = (rng.normal(size=(200, 900)) + rng.normal(size=(12, 900))[y] / 3) * 20 + 120
+    X = np.clip(X, 0, 255).astype(dtype)
+    params = {"alpha": 3e1, "fit_intercept": fit_intercept, "tol": 1e-5}
+    weights = rng.uniform(size=200) * (y != 5)
+    model = classifier(loss, solver="dual", random_state=0, **params)
+    model.fit(X, y, weights)
+    assert rotated
+    peer = classifier(loss, solver="newton", **params).fit(X, y, weights)
+    assert model.dual_gap_ <= 1e-5
+    assert model.loss_curve_[-1] == pytest.approx(peer.loss_curve_[-1], rel=1e-5)
+    problem = Problem(X.astype(np.float64), y, weights)
+    found = objective(model, problem, *full_params(model))
+    assert model.loss_curve_[-1] == pytest.approx(found, rel=1e-5)
+    again = clone(model).set_params(warm_start=True, tol=1e-4)
+    again.__dict__.update(coef_=model.coef_, intercept_=model.intercept_)
+    again.classes_ = model.classes_
+    assert again.fit(X, y, weights).n_iter_ <= model.n_iter_
+    with pytest.warns(ConvergenceWarning, match="after 3 epochs"):
+        model.set_params(max_iter=3).fit(X, y, weights)
+    assert model.n_iter_ == 3
+
+
+def test_columns_that_say_nearly_the_same_are_left_to_lbfgs_in_the_rows_space():
+    # in that of the columns it took 5 times as long as all of the epochs
+    rng = np.random.default_rng(0)
+    t, y = np.linspace(0, 1, 1200), rng.integers(10, size=200)
+    bumps = np.exp(-np.square((t - np.linspace(0.1, 0.9, 10)[:, None]) / 0.05))
+    heights = rng.lognormal(0, 0.5, (200, 10)) * (1 + 0.3 * np.eye(10)[y])
+    X = heights @ bumps + 0.01 * rng.normal(size=(200, 1200))
+    model = classifier("hinge", solver="dual", alpha=1e-6, random_state=0).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+    assert len(model.loss_curve_) == model.n_iter_ > 30

@@ -23,7 +23,7 @@ from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import _dual_blocks, _frame, _preconditioner, choose
 from sklinear._solvers._active import active_hessian, active_margins, active_step
-from sklinear._solvers._auto import _variances
+from sklinear._solvers._auto import variances_of
 from sklinear._solvers._curvature import (
     COPIED,
     chances,
@@ -291,7 +291,7 @@ def test_the_variances_of_wide_sparse_rows_takes_no_dense_copy():
     expected = dense.var(axis=0)
     del dense
     tracemalloc.start()
-    found = _variances(data)
+    found = variances_of(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     np.testing.assert_allclose(found, expected, rtol=1e-10)  # sums of squares

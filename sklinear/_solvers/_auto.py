@@ -106,8 +106,8 @@ def _fastest(
     few &= usable and size <= HUGE and tol >= ROUGH
     needed = even = np.inf
     if pays or few:
-        variances = _variances(data)
-        needed, even = variances.sum() / (alpha * n), _evenness(variances)
+        variances = variances_of(data)
+        needed, even = variances.sum() / (alpha * n), evenness(variances)
     meets = can_all_be_met(data)
     near = meets or (not softmax and n <= FEW_SPARSE * d)
     most = FAR if near else HARD
@@ -138,7 +138,7 @@ def _fastest(
     dense = not (data.streamed or data.sparse or softmax)
     met = dense and alpha > 0 and size > SMALL and meets
     if met and _spread(data) >= APART:
-        needed = _variances(data).sum() / (alpha * n)
+        needed = variances_of(data).sum() / (alpha * n)
         reached = needed <= (FAR_HINGE if hinge else FAR_SQUARE)
         reached &= tol >= (ROUGH if needed <= EASY_SQUARE else FINE)
         many = 2 * n * data.n_classes > d  # more than Newton has to solve at once
@@ -169,7 +169,7 @@ def can_all_be_met(data: Data) -> bool:
     return n <= d * (MET + MET_A_CLASS * data.n_classes)
 
 
-def _variances(data: Data) -> np.ndarray:
+def variances_of(data: Data) -> np.ndarray:
     """Of each feature, (d,), as some of the rows have it."""
     X = data.X[:: max(1, len(data.y) // SAMPLE)]
     if data.sparse:
@@ -180,7 +180,7 @@ def _variances(data: Data) -> np.ndarray:
     return X.var(axis=0, dtype=np.float64)
 
 
-def _evenness(variances: np.ndarray) -> float:
+def evenness(variances: np.ndarray) -> float:
     """The part of so many variances that would add up to as much, if they were equal.
 
     (sum v)^2 / sum v^2, over their number.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,13 +14,28 @@ from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._objective import Objective
 from sklinear._solvers import _lbfgs, _newton
-from sklinear._solvers._auto import can_all_be_met, is_tried, is_wide
+from sklinear._solvers._auto import (
+    EVEN,
+    can_all_be_met,
+    evenness,
+    is_tried,
+    is_wide,
+    variances_of,
+)
 from sklinear._solvers._costs import LARGEST, is_dense, is_polished
 from sklinear._solvers._dual_ascent import Ascent
-from sklinear._solvers._frame import certify, concluded, offer_priors, rescaled
+from sklinear._solvers._frame import (
+    Start,
+    certify,
+    concluded,
+    offer_priors,
+    rescaled,
+)
+from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution
-from sklinear._variables import Variables, choose_variables
+from sklinear._variables import LARGEST_FACTOR, Variables, choose_variables
 
+NARROW = 3  # features a row from which epochs pay in the space of the rows
 EPOCHS = 30  # of descent before a cheap Newton step is tried
 FRESH = 20  # epochs after which what float32 sums have lost is made up for
 FIRST_SEEN = 8  # epoch after which the objective is seen though nobody listens
@@ -56,7 +71,7 @@ def dual(
     loss: Loss,
     alpha: float,
     fit_intercept: bool,
-    start: tuple[np.ndarray, np.ndarray],
+    start: Start,
     options: Options,
 ) -> Solution:
     """Maximise the dual by block coordinate ascent until the gap is at most ``tol``.
@@ -73,7 +88,8 @@ def dual(
     steps are for at all, what epochs lead nowhere with, and what those left will not do
     for: these where params are not too many for Newton. The softmax of dense rows goes
     to ``newton`` then, and where its objective is below what float64 tells of
-    probabilities near 1.
+    probabilities near 1. Few dense rows of many features are solved in the space that
+    they span, as in ``newton``.
     O(n d k) time an epoch, O((n + d) k) memory.
     """
     kernels = import_kernels()
@@ -102,13 +118,22 @@ def dual(
         softmax = isinstance(loss, CrossEntropy)
         if options.on_trial and apt:
             trial = TRIAL_HINGE if isinstance(loss, Hinge) else TRIAL_SQUARE
-        lost = descend(ascent, objective, monitor, options.rng, epochs, trial)
+        n, d = data.shape
+        wide = NARROW * n <= d and n <= LARGEST_FACTOR and not (polish or data.sparse)
+        lost = wide and _in_row_space(ascent, start, monitor, options, epochs, trial)
+        if not (lost or monitor.done or monitor.spent):
+            lost = descend(ascent, objective, monitor, options.rng, epochs, trial)
         if lost and not polish:
             W, b, primal, bound = ascent.certified()
             apt |= softmax and not (data.sparse or is_dense(objective))
             if np.isfinite(primal) and not (trial or (apt and softmax)):
                 # for Newton's method, that of a hinge where 0 is no better a start
                 monitor.offer(objective.join(W, b), primal, bound, keep=True)
+            over = monitor.done or monitor.spent
+            # features of very different variances are better scaled than rotated
+            if wide and not over and evenness(variances_of(data)) >= EVEN:
+                other = _newton.newton if apt else _lbfgs.lbfgs
+                return _go_on(other, objective, monitor, options)
             if apt:
                 objective = rescaled(objective, monitor, _newton.variables)
                 _newton.solve(objective, monitor)
@@ -122,6 +147,55 @@ def dual(
     solution = concluded(objective, monitor, "iterations" if end else "epochs")
     visitor = visited_compiled if data.sparse else None
     return replace(solution, visitor=visitor, solver=end)
+
+
+def _in_row_space(
+    ascent: Ascent,
+    start: Start,
+    monitor: Monitor,
+    options: Options,
+    epochs: int,
+    trial: dict[int, float],
+) -> bool:
+    """The epochs in the space of the rows, where each reads fewer numbers; whether they
+    lead nowhere. The dual variables are the same: what is proven is proven of the rows.
+    """
+    data, objective = ascent.data, ascent.objective
+    space = RowSpace.of(data, objective.fit_intercept)
+    rotated = space.data
+    if not rotated.X.shape[1]:
+        return False
+    mean = rotated.X.T @ rotated.weights * objective.fit_intercept  # 0 but for rounding
+    variables = Variables(mean, np.ones_like(mean))
+    inside = objective.replace(data=rotated, variables=variables)
+    own = Monitor.asked(options, len(data.y))
+    own.history = monitor.history
+    own.split = lambda params: options.widen(*space.widen(*inside.split(params)))
+    offer_priors(inside, own)
+    narrow = Ascent(ascent.kernels, rotated, inside, space.narrow(*start))
+    lost = descend(narrow, inside, own, options.rng, epochs, trial)
+    monitor.pending = own.pending
+    ascent.take(narrow)
+    W, b, primal, dual = ascent.certified()
+    monitor.offer(objective.join(W, b), primal, dual, keep=True)
+    return lost
+
+
+def _go_on(
+    solver: Callable[..., Solution],
+    objective: Objective,
+    monitor: Monitor,
+    options: Options,
+) -> Solution:
+    """What another solver finds from here, in the space of the rows if that pays."""
+    assert monitor.params is not None
+    start = objective.split(monitor.params)
+    left = options._replace(max_iter=int(monitor.left))
+    shared = objective.data, objective.loss, objective.alpha, objective.fit_intercept
+    found = solver(*shared, start, left)
+    history = [*monitor.history, *found.history]
+    message = f"after {len(history)} epochs"
+    return replace(found, history=history, message=message)
 
 
 def import_kernels() -> Any:

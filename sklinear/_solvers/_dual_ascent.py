@@ -249,6 +249,13 @@ class Ascent:
             self.working.returned(self.work, self.state, self.lists)
             self.at_work = False
 
+    def take(self, other: Ascent) -> None:
+        """Another's dual variables, of the same rows in other features."""
+        other._return()
+        self.state.A[:], self.state.b_ref[:] = other.state.A, other.state.b_ref
+        self.scales = self.scales._replace(intercept=other.scales.intercept)
+        self.rebuild()
+
     def unbalanced(self, tol: float) -> float:
         """What the intercept's constraint costs a proof, nearly.
 
