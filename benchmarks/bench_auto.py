@@ -1,10 +1,11 @@
 """Which solver is the fastest where, one thread, and what ``solver="auto"`` takes.
 
 Prints a table in Markdown: CPU seconds to a certified gap of 1e-4 of each solver, on
-the shared sets, prepared as their index says, or on normal rows ("normal-300-200-30":
-n, d and k; a fourth number: how far apart the classes' means are, in hundredths of the
-rows' spread). A solver that is four times slower than the best so far, or over the
-limit, is cut off and shown as such.
+the shared sets, prepared as their index says, or on random rows: normal ones
+("normal-300-200-30": n, d and k; a fourth number: how far apart the classes' means are,
+in hundredths of the rows' spread), "spectra-300-1000-5", "genes-300-10000-2" (counts)
+or "products-1000-500-5" (of whole numbers, two by two). A solver that is four times
+slower than the best so far, or over the limit, is cut off and shown as such.
 """
 
 from __future__ import annotations
@@ -48,6 +49,44 @@ def normal(name: str) -> Part:
     return Part(X, y)
 
 
+def spectra(name: str) -> Part:
+    """A peak a class, broad ones that overlap, higher in its own rows."""
+    n, d, k = map(int, name.split("-")[1:])
+    rng = np.random.default_rng(0)
+    y, t = rng.integers(k, size=n), np.linspace(0, 1, d)
+    peaks = np.exp(-np.square((t - np.linspace(0.1, 0.9, k)[:, None]) / 0.05))
+    heights = rng.lognormal(0, 0.5, (n, k)) * (1 + 0.3 * np.eye(k)[y])
+    return Part(heights @ peaks + 0.01 * rng.normal(size=(n, d)), y)
+
+
+def genes(name: str) -> Part:
+    """Logarithms of counts, standardised: five factors, and few features that tell."""
+    n, d, k = map(int, name.split("-")[1:])
+    rng = np.random.default_rng(0)
+    y = rng.integers(k, size=n)
+    rates = rng.normal(2, 2, d) + 0.3 * rng.normal(size=(n, 5)) @ rng.normal(
+        size=(5, d)
+    )
+    rates += 0.3 * rng.normal(size=(k, d))[y] * (rng.uniform(size=d) < 0.02)
+    X = np.log1p(rng.poisson(np.exp(rates)))
+    return Part((X - X.mean(axis=0)) / (X.std(axis=0) + 1e-9), y)
+
+
+def products(name: str) -> Part:
+    """Whole numbers up to 16 and their products, which are not scaled."""
+    n, d, k = map(int, name.split("-")[1:])
+    rng = np.random.default_rng(0)
+    m = int(np.sqrt(2 * d))
+    y = rng.integers(k, size=n)
+    few = np.floor(8 + 4 * (rng.normal(size=(n, m)) + rng.normal(size=(k, m))[y]))
+    few = np.clip(few, 0, 16)
+    rows, columns = np.triu_indices(m)
+    return Part(few[:, rows] * few[:, columns], y)
+
+
+RANDOM = {part.__name__: part for part in (normal, spectra, genes, products)}
+
+
 def fit(model: Any, part: Part) -> tuple[float, float, str]:
     """Least CPU seconds of one fit, or of five quick ones, its gap and its solver."""
     warnings.simplefilter("ignore")
@@ -75,7 +114,8 @@ def main() -> None:
     print("| set | loss | alpha |", *(f"{s} |" for s in args.solvers), "auto / best |")
     print("|" + " --- |" * (4 + len(args.solvers)), flush=True)
     for name in args.sets:
-        part = normal(name) if name.startswith("normal-") else load(name, np.float32)[0]
+        random = RANDOM.get(name.split("-")[0])
+        part = random(name) if random else load(name, np.float32)[0]
         for loss in args.losses:
             for alpha in args.alphas:
                 row(name, part, loss, alpha, args.solvers, args.limit)
