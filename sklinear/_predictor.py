@@ -333,9 +333,13 @@ def dense(coef: Any) -> np.ndarray:
 
 
 def checksum(coef: Any, intercept: Any) -> int:
-    """By which a change of the coefficients is noticed; to make them sparse is none."""
-    W, b = (dense(part) + 0.0 for part in (coef, intercept))  # -0.0 is not kept
-    return zlib.crc32(np.ascontiguousarray(b).data, zlib.crc32(W.copy("C").data))
+    """By which a change of the numbers is noticed, however they are stored."""
+    found = 0
+    for part in (coef, intercept):
+        numbers = np.array(dense(part), np.float64, order="C")
+        numbers += 0.0  # sparse ones have no -0.0
+        found = zlib.crc32(numbers.data, found)
+    return found
 
 
 def rows_of(

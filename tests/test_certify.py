@@ -304,8 +304,11 @@ def test_coefficients_that_were_changed_are_not_certified(loss, k):
         getattr(model, name)[:1] *= 2
         with pytest.raises(AttributeError, match="changed since the fit"):
             model.certify(X)
-        setattr(model, name, kept)
+        setattr(model, name, np.asfortranarray(kept))
         assert model.certify(X).any()
+    model.fit(X[y < k].astype(np.float32), y[y < k])
+    model.coef_ = model.coef_.astype(np.float64)
+    assert model.certify(X).any()
     model.sparsify().coef_.data[0] = 0
     with pytest.raises(AttributeError, match="changed since the fit"):
         model.certify(X)

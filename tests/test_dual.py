@@ -627,6 +627,7 @@ def test_many_rows_of_few_features_end_with_newton_steps(loss):
 
 
 def test_a_softmax_of_features_that_were_not_scaled_is_left_to_newton():
+    pytest.importorskip("numba")
     # labels that say nothing: L-BFGS, which took over, ended at a gap of 1
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 80)) * 10.0 ** rng.uniform(0, 7, 80)
@@ -636,6 +637,7 @@ def test_a_softmax_of_features_that_were_not_scaled_is_left_to_newton():
 
 
 def test_a_softmax_of_nearly_no_loss_is_proven():
+    pytest.importorskip("numba")
     # of 1e-11, of which 1 - p knows two digits
     rng = np.random.default_rng(1)
     X, y = rng.normal(size=(1500, 300)), np.arange(1500) % 10
@@ -650,6 +652,7 @@ def test_a_softmax_of_nearly_no_loss_is_proven():
 def test_few_rows_of_many_features_are_solved_in_their_own_space(
     loss, dtype, fit_intercept, monkeypatch
 ):
+    pytest.importorskip("numba")
     rotated, space_of = [], RowSpace.of
 
     def spy(*args):
@@ -682,6 +685,7 @@ def test_few_rows_of_many_features_are_solved_in_their_own_space(
 
 
 def test_columns_that_say_nearly_the_same_are_left_to_lbfgs_in_the_rows_space():
+    pytest.importorskip("numba")
     # in that of the columns it took 5 times as long as all of the epochs
     rng = np.random.default_rng(0)
     t, y = np.linspace(0, 1, 1200), rng.integers(10, size=200)

@@ -15,6 +15,7 @@ import sklearn
 from conftest import PROBLEMS
 from joblib import parallel_config
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.exceptions import (
     ConvergenceWarning,
     DataConversionWarning,
@@ -255,10 +256,11 @@ def test_by_default_there_are_as_many_folds_as_rows_of_a_class_allow(kind, count
     assert folds == max(count, 3)
 
 
+@pytest.mark.parametrize("layout", [np.asarray, scipy.sparse.csr_array])
 @pytest.mark.parametrize("solver", ["auto", "lbfgs", "newton"])
-def test_alphas_close_together_have_each_its_own_score(kind, solver):
+def test_alphas_close_together_have_each_its_own_score(kind, solver, layout):
     # the end for one is within tol of the optimum for the next, which it was taken for
-    X, y = scipy.sparse.csr_array(IRIS.X), IRIS.y
+    X, y = layout(IRIS.X), IRIS.y
     grid = {"alpha": list(5 * 1.02 ** -np.arange(12.0))}
     if kind == "svm":
         grid |= {"delta": [1.0], "loss": ["squared_hinge"]}
@@ -267,6 +269,20 @@ def test_alphas_close_together_have_each_its_own_score(kind, solver):
     peer = peer_of(kind, grid, solver=solver, scoring=scoring).fit(X, y)
     assert_same_search(found, peer, 1e-3)
     assert len(np.unique(found.cv_results_["mean_test_score"])) == 12
+
+
+def test_of_larger_data_too_each_alpha_has_its_own_score(kind):
+    # these do not go on to rounding: seven and five of ten were alike
+    X, y = load_digits(return_X_y=True)
+    alphas = (10.0 if kind == "softmax" else 1e-2) * 1.002 ** -np.arange(8.0)
+    grid = {"alpha": list(alphas)}
+    if kind == "svm":
+        grid |= {"delta": [1.0], "loss": ["squared_hinge"]}
+    scoring = "neg_log_loss" if kind == "softmax" else margin_score
+    found = search_of(kind, grid, scoring=scoring, refit=False).fit(X, y)
+    peer = peer_of(kind, grid, scoring=scoring, refit=False, tol=1e-8).fit(X, y)
+    assert_same_search(found, peer, 1e-4)
+    assert len(np.unique(found.cv_results_["mean_test_score"])) == 8
 
 
 def margin_score(model, X, y):

@@ -24,8 +24,8 @@ FEW_SPARSE = 4  # rows a feature up to which hinges of sparse rows still do bett
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
 # well, or soon leaves them to Newton, and that ratio, of sparse rows and of dense ones.
 FEW_ROWS, FAR, FAR_FEW = 8, 1e7, 1e12
-# Spread of such dense rows below which a move for one undoes those for others, if it is
-# not low for variances whose evenness is less.
+# Spread of such dense rows below which a move for one undoes those for others; of
+# features whose variances are less even it is low for that, and says nothing.
 CORRELATED, EVEN = 0.03, 0.35
 SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 10**7
 # Numbers in X times classes up to which loading compiled code costs more than it saves.

@@ -207,13 +207,16 @@ class Descent:
 
     @FINITE_LATER
     def run(self, alpha: float, tol: float, max_iter: int) -> np.ndarray:
-        """Descend at one alpha; which problems (B,) seem to have reached ``tol``."""
+        """Descend at one alpha; which problems (B,) seem to have reached ``tol``.
+
+        Each takes a step: of alphas close together the last end may be near enough, and
+        its score is not.
+        """
         batch, pairs = self.batch, list[Any]()
         self._move_on(alpha)
         self._precondition(self.params, alpha)
         x, at = self.params, self.at
-        near = batch.are_near(x, at, alpha, tol)
-        stuck = np.zeros(batch.shape[1], dtype=bool)
+        near, stuck = np.zeros((2, batch.shape[1]), dtype=bool)
         start = batch.passes
         for iteration in range(1, max_iter + 1):
             over = near | stuck

@@ -88,7 +88,7 @@ def _cells(
     """One by one, each primal one from the end of that with the next stronger alpha.
 
     Of alphas close together that may be within tol of the next optimum, and of a score
-    that is not: each moves on from it.
+    that is not: each takes a step from it.
     """
     options = options._replace(least=1)
     d, k = data.X.shape[1], data.n_classes
@@ -191,7 +191,8 @@ def _path(
             if found is None or _unfinished(found, options):
                 part, start = parts[fold], objective.split(params)
                 name = _choose_near(part, loss, alpha, options.tol)
-                found = _solved(name, part, loss, alpha, fit_intercept, start, options)
+                own = options._replace(least=1)
+                found = _solved(name, part, loss, alpha, fit_intercept, start, own)
             if alone or not np.array_equal(found.coef, objective.split(params)[0]):
                 better = objective.join(found.coef, found.intercept)
                 descent.correct(better, fold, alone)

@@ -101,5 +101,6 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
         # our own measure decides, neither scipy's tolerances nor its counts
         options={"ftol": 0, "gtol": 0, "maxiter": 10**9, "maxfun": 10**9, "maxls": 50},
     )
-    if draft.params is not None and not monitor.done:
+    lower = monitor.least > 0 and draft.primal < monitor.primal
+    if draft.params is not None and (lower or not monitor.done):
         certify(objective, draft.params, monitor)

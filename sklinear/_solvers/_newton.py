@@ -120,14 +120,9 @@ def solve(objective: Objective, monitor: Monitor) -> None:
     if not is_dense(objective) and data.dtype == np.float32:
         draft = monitor.detour(max(DRAFT_TOL * monitor.tol, 1e-6), drafting=True)
         single = rounded.replace(data=data.astype(np.float32))
+        preconditioner.failed, share = False, _first_share(single)
         _, end, _ = _descend(
-            single,
-            params,
-            draft,
-            False,
-            2 * PATIENCE,
-            preconditioner,
-            _first_share(single),
+            single, params, draft, False, 2 * PATIENCE, preconditioner, share
         )
         assert draft.params is not None
         params, rounded = draft.params, rounded.replace(loss=end.loss)

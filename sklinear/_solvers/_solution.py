@@ -187,7 +187,7 @@ class Monitor:
 
     @property
     def done(self) -> bool:
-        """Whether the gap is small enough, and the start was not returned as it was."""
+        """Whether the gap is small enough, after the least number of iterations."""
         return self.gap <= self.tol and len(self.history) >= self.least
 
     @property
