@@ -54,13 +54,13 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float, tries: bool = True)
     """The name of the solver that should be the fastest.
 
     The dual wherever sparse data are wide and not far from scaled, or all their margins
-    can be met, rows a feature are few, or a strong penalty or rows that are nearly
-    orthogonal make it easy, down to a tol that it is slow to reach; Newton where the
-    data are large, and for such rows too; else L-BFGS and Newton. With ``tries``, of a
-    fit that has no near start, also the dual for many classes of dense rows, and where
-    it may be by far the fastest, and is soon seen to be or not. Without numba there is
-    no dual, and only L-BFGS gets on with few passes over rows that do not fit into
-    memory.
+    can be met, rows a feature are few and dense columns do not say nearly the same, or
+    a strong penalty or rows that are nearly orthogonal make it easy, down to a tol that
+    it is slow to reach; Newton where the data are large, and for such rows too; else
+    L-BFGS and Newton. With ``tries``, of a fit that has no near start, also the dual
+    for many classes of dense rows, and where it may be by far the fastest, and is soon
+    seen to be or not. Without numba there is no dual, and only L-BFGS gets on with few
+    passes over rows that do not fit into memory.
     """
     name = _fastest(data, loss, alpha, tol, tries, _is_installed())
     if name == "dual" and not _is_usable():
