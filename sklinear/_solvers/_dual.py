@@ -176,9 +176,14 @@ def _in_row_space(
     lost = descend(narrow, inside, own, options.rng, epochs, trial)
     monitor.pending = own.pending
     ascent.take(narrow)
+    if lost:  # what is to become of its end is for the caller to say
+        assert own.params is not None
+        found = objective.join(*space.widen(*inside.split(own.params)))
+        monitor.offer(found, own.primal)
+        return True
     W, b, primal, dual = ascent.certified()
     monitor.offer(objective.join(W, b), primal, dual, keep=True)
-    return lost
+    return False
 
 
 def _go_on(
