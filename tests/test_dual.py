@@ -23,6 +23,8 @@ from sklinear._solvers import _dual, _dual_ascent, _dual_blocks
 from sklinear._solvers._auto import choose
 from sklinear._solvers._rows import RowSpace
 
+OWN = {"hinge": Hinge(), "squared_hinge": SquaredHinge(), "softmax": CrossEntropy()}
+
 ABSENT = """
 import sys
 sys.modules["numba"] = None  # as if it were not installed
@@ -580,8 +582,18 @@ def test_auto_takes_the_dual_for_text_however_weak_the_penalty(loss, alpha):
     pytest.importorskip("numba")
     X, y = documents(8000, 12_000, 12)
     data = Data(X, y, np.full(8000, 1 / 8000), 12)
-    own = {"hinge": Hinge(), "squared_hinge": SquaredHinge(), "softmax": CrossEntropy()}
-    assert choose(data, own[loss], alpha, 1e-4) == "dual"
+    assert choose(data, OWN[loss], alpha, 1e-4) == "dual"
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("n", [200, 600, 1000])
+def test_auto_takes_the_dual_for_few_documents_that_pay_for_loading_it(loss, n):
+    # of 1000 it takes 0.01 s, others 0.5 to 3 s; to load it takes 0.5 s
+    pytest.importorskip("numba")
+    X, y = documents(n, 8 * n, 5)
+    data = Data(X, y, np.full(n, 1 / n), 5)
+    expected = "dual" if n >= (1000 if loss == "softmax" else 600) else "lbfgs"
+    assert choose(data, OWN[loss], 1e-4, 1e-4) == expected
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])

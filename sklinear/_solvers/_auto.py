@@ -27,7 +27,10 @@ FEW_ROWS, FAR, FAR_FEW = 8, 1e7, 1e12
 # Spread of such dense rows below which a move for one undoes those for others; of
 # features whose variances are less even it is low for that, and says nothing.
 CORRELATED, EVEN = 0.03, 0.35
+# Numbers in X, filled as Newton fills them, times squared classes, up to which the
+# other solvers are as quick with few rows as it is to load compiled code.
 SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 10**7
+SMALL_FEW_SPARSE, SMALL_FEW_SPARSE_SOFTMAX = 10**6, 4 * 10**6
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
 LARGE, TALL = 10**7, 12  # the same and rows a feature, from which Newton pays
@@ -102,7 +105,10 @@ def _fastest(
     few = n < d * (FEW_ROWS if softmax else max(FEW_ROWS, data.n_classes / 2))
     few &= min(n, d) * data.n_classes <= LARGEST
     filled = max(size, n * min(n, d) * data.n_classes // 4)  # Newton fills sparse rows
-    few &= filled * data.n_classes > (SMALL_FEW_SOFTMAX if softmax else SMALL_FEW)
+    limits = (SMALL_FEW, SMALL_FEW_SOFTMAX)
+    if data.sparse:
+        limits = (SMALL_FEW_SPARSE, SMALL_FEW_SPARSE_SOFTMAX)
+    few &= filled * data.n_classes > limits[softmax]
     few &= usable and size <= HUGE and tol >= ROUGH
     needed = even = np.inf
     if pays or few:
