@@ -33,6 +33,7 @@ SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 10**7
 SMALL_FEW_SPARSE, SMALL_FEW_SPARSE_SOFTMAX = 10**6, 4 * 10**6
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
+FITS = 10  # that share it; of more, in a search, each begins near its end
 LARGE, TALL = 10**7, 12  # the same and rows a feature, from which Newton pays
 LARGE_SOFTMAX = 5 * 10**6  # the same for the softmax
 TALLER = 2000  # rows a feature: for the hinge, however small
@@ -53,21 +54,22 @@ TRIED, TRIED_A_CLASS, FAR_TRIED = 16, 8, 1e3
 ROUGH, FINE = 3e-6, 1e-9
 
 
-def choose(data: Data, loss: Loss, alpha: float, tol: float, tries: bool = True) -> str:
+def choose(data: Data, loss: Loss, alpha: float, tol: float, fits: int = 1) -> str:
     """The name of the solver that should be the fastest.
 
     The dual wherever sparse data are wide and not far from scaled, or all their margins
     can be met, rows a feature are few and dense columns do not say nearly the same, or
     a strong penalty or rows that are nearly orthogonal make it easy, down to a tol that
     it is slow to reach; Newton where the data are large, and for such rows too; else
-    L-BFGS and Newton. With ``tries``, of a fit that has no near start, also the dual
-    for many classes of dense rows, and where it may be by far the fastest, and is soon
-    seen to be or not. Without numba there is no dual, and only L-BFGS gets on with few
-    passes over rows that do not fit into memory.
+    L-BFGS and Newton. Of a single fit, which has no near start, also the dual for many
+    classes of dense rows, and where it may be by far the fastest, and is soon seen to
+    be or not; more ``fits`` of such data pay sooner for loading it. Without numba there
+    is no dual, and only L-BFGS gets on with few passes over rows that do not fit into
+    memory.
     """
-    name = _fastest(data, loss, alpha, tol, tries, _is_installed())
+    name = _fastest(data, loss, alpha, tol, fits, _is_installed())
     if name == "dual" and not _is_usable():
-        return _fastest(data, loss, alpha, tol, tries, False)
+        return _fastest(data, loss, alpha, tol, fits, False)
     return name
 
 
@@ -87,7 +89,7 @@ def _is_usable() -> bool:
 
 
 def _fastest(
-    data: Data, loss: Loss, alpha: float, tol: float, tries: bool, compiled: bool
+    data: Data, loss: Loss, alpha: float, tol: float, fits: int, compiled: bool
 ) -> str:
     """The same, with or without compiled code."""
     if data.streamed and data.excerpt is None:
@@ -101,14 +103,15 @@ def _fastest(
     if wide:
         small = SMALL_WIDE
     usable = compiled and alpha > 0 and not data.streamed  # the dual is
-    pays = usable and size > small
+    share = 1 / min(fits, FITS)  # of the load
+    pays = usable and size > share * small
     few = n < d * (FEW_ROWS if softmax else max(FEW_ROWS, data.n_classes / 2))
     few &= min(n, d) * data.n_classes <= LARGEST
     filled = max(size, n * min(n, d) * data.n_classes // 4)  # Newton fills sparse rows
-    limits = (SMALL_FEW, SMALL_FEW_SOFTMAX)
+    least = SMALL_FEW_SOFTMAX if softmax else SMALL_FEW
     if data.sparse:
-        limits = (SMALL_FEW_SPARSE, SMALL_FEW_SPARSE_SOFTMAX)
-    few &= filled * data.n_classes > limits[softmax]
+        least = share * (SMALL_FEW_SPARSE_SOFTMAX if softmax else SMALL_FEW_SPARSE)
+    few &= filled * data.n_classes > least
     few &= usable and size <= HUGE and tol >= ROUGH
     needed = even = np.inf
     if pays or few:
@@ -134,10 +137,10 @@ def _fastest(
         return "dual"
     several = softmax and not data.sparse and data.n_classes >= SEVERAL
     several &= pays and size <= HUGE and needed <= EASY_SEVERAL
-    if tries and several and tol >= ROUGH:
+    if fits == 1 and several and tol >= ROUGH:
         return "dual"
-    tries &= pays and is_tried(data, loss)
-    if tries and needed <= FAR_TRIED and tol >= ROUGH:
+    tried = fits == 1 and pays and is_tried(data, loss)
+    if tried and needed <= FAR_TRIED and tol >= ROUGH:
         return "dual"
     if pays and wide and hinge:
         return "newton"

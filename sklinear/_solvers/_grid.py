@@ -91,6 +91,7 @@ def _cells(
     that is not: each takes a step from it.
     """
     options = options._replace(least=1)
+    cells = len(alphas) * len(folds)
     d, k = data.X.shape[1], data.n_classes
     for fold, weights in enumerate(folds):
         part = Data(data.X, data.y, weights, k, data.dtype, data.tally)
@@ -101,7 +102,7 @@ def _cells(
         start = np.zeros((d, k)), np.zeros(k)
         for place, alpha in enumerate(alphas):
             name = (
-                _choose_near(part, loss, alpha, options.tol)
+                _choose_near(part, loss, alpha, options.tol, cells)
                 if solver == "auto"
                 else solver
             )
@@ -112,15 +113,15 @@ def _cells(
             yield place, fold, found
 
 
-def _choose_near(data: Data, loss: Loss, alpha: float, tol: float) -> str:
-    """The solver that should be the fastest from a start that is near.
+def _choose_near(data: Data, loss: Loss, alpha: float, tol: float, cells: int) -> str:
+    """The solver that should be the fastest from a start that is near, as of cells.
 
     Few margins of the squared hinge are active then, and fewer change: Newton's case.
     So are they of the hinge, but its optimum may be many points, with other labels:
     there the search shall find the one that a plain fit finds. The dual is not tried:
     what it leaves would have lost its start.
     """
-    name = choose(data, loss, alpha, tol, tries=False)
+    name = choose(data, loss, alpha, tol, fits=max(cells, 2))
     near = name == "lbfgs" and not (data.sparse or data.streamed)
     return "newton" if near and isinstance(loss, SquaredHinge) else name
 
@@ -190,7 +191,8 @@ def _path(
                 found = _finished(objective, params, descent.inverse, options)
             if found is None or _unfinished(found, options):
                 part, start = parts[fold], objective.split(params)
-                name = _choose_near(part, loss, alpha, options.tol)
+                cells = len(alphas) * len(folds)
+                name = _choose_near(part, loss, alpha, options.tol, cells)
                 own = options._replace(least=1)
                 found = _solved(name, part, loss, alpha, fit_intercept, start, own)
             if alone or not np.array_equal(found.coef, objective.split(params)[0]):
