@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse
+from conftest import SOLVERS
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, load_wine, make_blobs
 from sklearn.exceptions import ConvergenceWarning
@@ -135,6 +136,18 @@ def test_float32_bears_tiny_and_huge_features(model, scale, container):
     single = container((scale * X).astype(np.float32))
     assert fit(model, single, y) == same(double)
     assert model.coef_.dtype == np.float32
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("scale", [1e5, 1e7])
+def test_a_huge_column_is_next_to_no_penalty(model, solver, scale):
+    # few margins bend: their system, in the space of rows, knew of that column alone
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 5
+    X = rng.normal(size=(200, 100)) + rng.normal(size=(5, 100))[y]
+    X[:, 0] *= scale
+    model.set_params(alpha=1e-5, solver=solver).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
 
 
 @pytest.mark.parametrize("shift", [1e3, 1e6])
