@@ -211,7 +211,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 self._certificate = proof()
                 kinked = data.dtype == np.float32 and isinstance(loss, Hinge)
                 for factor in (LONGER, 2) if alpha == 0 else (LONGER,) * kinked:
-                    if not solution.gap <= self.tol < self._certificate.gap:
+                    if self._certificate.gap <= max(self.tol, solution.gap):
                         break
                     rounded = dict(self.__dict__)
                     longer = factor * solution.coef, factor * solution.intercept
@@ -430,9 +430,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             )
             spent = bool(self.n_iter_ >= self.max_iter)  # it may be numpy's
             remedy = "raise max_iter, tol or alpha"
-            if not spent or solution.gap <= self.tol:  # rounding hides what is to gain
+            stored = solution.gap <= max(self.tol, self.dual_gap_ / 10)  # is the worse
+            if not spent or stored:  # rounding hides what is to gain
                 remedy = "centre or scale X, or raise tol or alpha"
-            if solution.gap <= self.tol:
+            if stored:
                 dtype = self.coef_.dtype
                 state += f", for rounding of coefficients and scores ({dtype})"
                 if dtype == np.float32:

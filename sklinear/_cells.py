@@ -206,7 +206,7 @@ def _solutions(search: Search, task: Task) -> Iterator[tuple[Problem, Fold, Solu
         data,
         [(problem.loss, problem.alpha) for problem in problems],
         weights,
-        search.template.fit_intercept,
+        bool(search.template.fit_intercept),  # it may be numpy's
         search.template.solver,
         search.options,
     ):

@@ -211,18 +211,24 @@ def labels_of(y: Any) -> np.ndarray:
     return y
 
 
-def _masses(rows: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of a block that have weight, and how much."""
+def _masses(
+    rows: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The labels of a block that have weight, how much in units of the largest."""
     y, weights = rows
-    labels, places = np.unique(y[weights > 0], return_inverse=True)
-    return labels, np.bincount(places, weights[weights > 0], len(labels))
+    largest, counted = float(weights.max(initial=0)), weights > 0
+    labels, places = np.unique(y[counted], return_inverse=True)
+    return labels, np.bincount(places, weights[counted] / largest, len(labels)), largest
 
 
 def _coded(
-    rows: tuple[np.ndarray, np.ndarray], classes: np.ndarray, factors: np.ndarray
+    rows: tuple[np.ndarray, np.ndarray],
+    classes: np.ndarray,
+    factors: np.ndarray,
+    unit: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels as 0..k-1 and weights as parts of the whole; 0 for rows of no class."""
-    y, weights = rows
+    y, weights = rows[0], rows[1] / unit
     codes = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
     counted = (weights > 0) & (classes[codes] == y)
     return np.where(counted, codes, 0), np.where(counted, weights * factors[codes], 0.0)
@@ -232,7 +238,8 @@ class Blocks:
     """Valid rows of a fit where they lie, before it is known which classes count.
 
     ``check_rows`` and ``check_weights`` are what is asked of a block of X and of its
-    weights. ``labels`` (k,) have the weights ``masses`` (k,).
+    weights. ``labels`` (k,) have the weights ``masses`` (k,), in units of the largest
+    of a row: their sum may be beyond float64.
     """
 
     def __init__(
@@ -279,9 +286,11 @@ class Blocks:
         blocks = all_numbered(lie)
         self.rows = persisted(rows, blocks)
         found = computed([dask.delayed(_masses)(row) for row in self.rows], blocks)
-        labels = np.concatenate([labels for labels, _ in found])
+        self.unit = max(unit for _, _, unit in found) or 1.0
+        labels = np.concatenate([labels for labels, _, _ in found])
         self.labels, places = np.unique(labels, return_inverse=True)
-        masses = np.concatenate([masses for _, masses in found])
+        parts = [masses * (unit / self.unit) for _, masses, unit in found]
+        masses = np.concatenate(parts)
         self.masses = np.bincount(places, masses, len(self.labels))
 
     def data(self, classes: np.ndarray, each: np.ndarray) -> DistributedData:
@@ -296,7 +305,11 @@ class Blocks:
             for i, row in zip(self.numbers, self.rows, strict=True)
         }
         rows = persisted(
-            [dask.delayed(_coded)(row, classes, factors) for row in self.rows], names
+            [
+                dask.delayed(_coded)(row, classes, factors, self.unit)
+                for row in self.rows
+            ],
+            names,
         )
         passes = Passes(list(zip(self.numbers, self.X, rows, strict=True)))
         shape = self.n, self.d

@@ -108,6 +108,16 @@ def test_a_class_next_to_no_weight_is_still_one(loss):
     assert np.isfinite(model.intercept_).all()
 
 
+@pytest.mark.parametrize("size", [1e307, 1e-310])
+def test_weights_whose_sum_is_beyond_float64_are_taken(size):
+    X, y, _ = PROBLEMS["iris"]
+    weights = size * (np.arange(150) % 5)
+    for settings in ({}, {"class_weight": "balanced"}):
+        model = SoftmaxClassifier(**settings)
+        ours = model.fit(*lazy(Problem(X, y, weights))).coef_
+        np.testing.assert_allclose(ours, model.fit(X, y, weights).coef_, rtol=1e-4)
+
+
 @pytest.mark.parametrize("class_weight", ["balanced", {0: 3.0, 1: 0.0, 2: 1.0}])
 def test_class_weights_and_rows_without_weight(loss, class_weight):
     X, y, _ = PROBLEMS["iris"]

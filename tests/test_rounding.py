@@ -5,6 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 from conftest import classifier
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
 from sklinear._losses import CrossEntropy
 from sklinear._solvers._solution import Monitor
@@ -178,6 +180,18 @@ def test_float32_coefficients_hold_the_margins_that_are_met(alpha, fit_intercept
     penalty = alpha * np.square(model.coef_, dtype=np.float64).sum()
     assert loss <= 1e-6 * penalty
     assert model.dual_gap_ <= 1e-5  # twice 2^-20, that they are longer by, and more
+
+
+@pytest.mark.parametrize("alpha", [1e-5, 1e-7])
+@pytest.mark.parametrize("tol", [1e-10, 1e-12])
+def test_float32_coefficients_hold_them_where_tol_is_beyond_rounding(alpha, tol):
+    # they were rounded to the nearest where the solver missed tol, too
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:300].astype(np.float32), y[:300]
+    with pytest.warns(ConvergenceWarning, match="pass X as float64"):
+        model = classifier("hinge", alpha=alpha, tol=tol).fit(X, y)
+    assert model.dual_gap_ <= 1e-5  # as above; it was 7e-3 and 0.4
+    assert model.certify(X).all()
 
 
 def test_a_step_that_rounding_hides_in_the_objective_is_kept_if_better_proven():

@@ -237,6 +237,21 @@ def test_other_numbers_are_searched_as_the_plain_estimator_fits_them(kind, dtype
     assert found.coef_.dtype == (np.float32 if dtype == np.float32 else np.float64)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_numpy_scalars_are_settings_of_a_search(kind, fit_intercept):
+    X, y, _ = PROBLEMS["iris"]
+    want = search_of(kind, fit_intercept=fit_intercept).fit(X, y)
+    found = search_of(
+        kind,
+        fit_intercept=np.bool_(fit_intercept),
+        tol=np.float32(1e-4),
+        max_iter=np.int64(1000),
+        random_state=np.int64(0),
+        verbose=np.int64(0),
+    ).fit(X, y)
+    assert found.best_score_ == pytest.approx(want.best_score_, abs=1e-3)
+
+
 @pytest.mark.parametrize("labels", [["b", "a", "c"], [True, False, True], [7, -1, 3]])
 def test_labels_of_any_kind(kind, labels):
     y = np.array(labels)[IRIS.y]
