@@ -594,6 +594,8 @@ def test_auto_takes_the_dual_for_few_documents_that_pay_for_loading_it(loss, n):
     data = Data(X, y, np.full(n, 1 / n), 5)
     expected = "dual" if n >= (1000 if loss == "softmax" else 600) else "lbfgs"
     assert choose(data, OWN[loss], 1e-4, 1e-4) == expected
+    expected = "dual" if n >= (600 if loss == "softmax" else 200) else "lbfgs"
+    assert choose(data, OWN[loss], 1e-4, 1e-4, fits=10) == expected  # share the load
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])

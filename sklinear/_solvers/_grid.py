@@ -91,7 +91,6 @@ def _cells(
     that is not: each takes a step from it.
     """
     options = options._replace(least=1)
-    cells = len(alphas) * len(folds)
     d, k = data.X.shape[1], data.n_classes
     for fold, weights in enumerate(folds):
         part = Data(data.X, data.y, weights, k, data.dtype, data.tally)
@@ -102,7 +101,7 @@ def _cells(
         start = np.zeros((d, k)), np.zeros(k)
         for place, alpha in enumerate(alphas):
             name = (
-                _choose_near(part, loss, alpha, options.tol, cells)
+                _choose_near(part, loss, alpha, options.tol, len(alphas))
                 if solver == "auto"
                 else solver
             )
@@ -113,15 +112,15 @@ def _cells(
             yield place, fold, found
 
 
-def _choose_near(data: Data, loss: Loss, alpha: float, tol: float, cells: int) -> str:
-    """The solver that should be the fastest from a start that is near, as of cells.
+def _choose_near(data: Data, loss: Loss, alpha: float, tol: float, count: int) -> str:
+    """The solver that should be the fastest from a start that is near, of count such.
 
     Few margins of the squared hinge are active then, and fewer change: Newton's case.
     So are they of the hinge, but its optimum may be many points, with other labels:
     there the search shall find the one that a plain fit finds. The dual is not tried:
     what it leaves would have lost its start.
     """
-    name = choose(data, loss, alpha, tol, fits=max(cells, 2))
+    name = choose(data, loss, alpha, tol, fits=max(count, 2))
     near = name == "lbfgs" and not (data.sparse or data.streamed)
     return "newton" if near and isinstance(loss, SquaredHinge) else name
 
@@ -191,8 +190,7 @@ def _path(
                 found = _finished(objective, params, descent.inverse, options)
             if found is None or _unfinished(found, options):
                 part, start = parts[fold], objective.split(params)
-                cells = len(alphas) * len(folds)
-                name = _choose_near(part, loss, alpha, options.tol, cells)
+                name = _choose_near(part, loss, alpha, options.tol, len(alphas))
                 own = options._replace(least=1)
                 found = _solved(name, part, loss, alpha, fit_intercept, start, own)
             if alone or not np.array_equal(found.coef, objective.split(params)[0]):
