@@ -43,7 +43,7 @@ from sklinear._losses import Hinge, Loss
 from sklinear._mapped import Mapped, is_mapped
 from sklinear._predictor import UNREAD, LinearPredictor, checksum, dense, rows_of
 from sklinear._solvers import SOLVERS, Options, Reporter, Solution, choose
-from sklinear._solvers._intercept import centred
+from sklinear._solvers._intercept import tidied
 from sklinear._solvers._stream import Stream, partial_sgd, touched
 from sklinear._threads import single_threaded_blas
 
@@ -184,7 +184,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 start if scale == 1 else (start[0] / scale, start[1] / scale),
                 self._options(listener.listen(data, scale_of_objective, fitted)),
             )
-            solution = centred(data, loss, self.fit_intercept, solution)
+            solution = tidied(data, loss, alpha, self.fit_intercept, solution)
             history = [scale_of_objective * value for value in solution.history]
             self.__dict__.update(fitted(solution.coef, solution.intercept))
             self.n_iter_, self.loss_curve_ = len(history), history
@@ -430,10 +430,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             )
             spent = bool(self.n_iter_ >= self.max_iter)  # it may be numpy's
             remedy = "raise max_iter, tol or alpha"
-            stored = solution.gap <= max(self.tol, self.dual_gap_ / 10)  # is the worse
-            if not spent or stored:  # rounding hides what is to gain
+            rounded = solution.gap <= max(self.tol, self.dual_gap_ / 10)  # as stored
+            if not spent or rounded:  # rounding hides what is to gain
                 remedy = "centre or scale X, or raise tol or alpha"
-            if stored:
+            if rounded:
                 dtype = self.coef_.dtype
                 state += f", for rounding of coefficients and scores ({dtype})"
                 if dtype == np.float32:

@@ -228,7 +228,8 @@ def _coded(
     unit: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels as 0..k-1 and weights as parts of the whole; 0 for rows of no class."""
-    y, weights = rows[0], rows[1] / unit
+    y = rows[0]
+    weights = np.maximum(rows[1] / unit, LEAST_WEIGHT * (rows[1] > 0))
     codes = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
     counted = (weights > 0) & (classes[codes] == y)
     return np.where(counted, codes, 0), np.where(counted, weights * factors[codes], 0.0)
@@ -289,7 +290,10 @@ class Blocks:
         self.unit = max(unit for _, _, unit in found) or 1.0
         labels = np.concatenate([labels for labels, _, _ in found])
         self.labels, places = np.unique(labels, return_inverse=True)
-        parts = [masses * (unit / self.unit) for _, masses, unit in found]
+        parts = [
+            np.maximum(masses * (unit / self.unit), LEAST_WEIGHT)
+            for _, masses, unit in found
+        ]
         masses = np.concatenate(parts)
         self.masses = np.bincount(places, masses, len(self.labels))
 

@@ -197,6 +197,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             plain.set_params(class_weight=None)
             own = total
         groups, failures = grouped(y, own, splits, plain._labels_and_weights)
+        fits = len(cells) * len(splits)
         search = Search(
             X=X,
             given=given if hasattr(given, "columns") else None,
@@ -209,10 +210,9 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             cells=cells,
             problems=distinct(cells),
             n_splits=len(splits),
-            options=self._options(),
+            options=self._options()._replace(fits=fits),
             verbose=int(self.verbose),
         )
-        fits = len(cells) * len(splits)
         if self.verbose:
             print(
                 f"Fitting {len(splits)} folds for each of {len(cells)} candidates, "

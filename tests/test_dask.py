@@ -99,19 +99,35 @@ def test_two_classes_wide_weighted_and_sparse_rows(loss, name, solver):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_class_next_to_no_weight_is_still_one(loss):
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize(("light", "heavy"), [(5e-324, 1.0), (1e-300, 1e20)])
+def test_a_class_next_to_no_weight_is_still_one(loss, class_weight, light, heavy):
     X, y, _ = PROBLEMS["iris"]
-    weights = np.where(y == 2, 5e-324, 1.0)
-    model = classifier(loss, max_iter=20).fit(*lazy(Problem(X, y, weights)))
+    weights = np.where(y == 2, light, heavy)
+    model = classifier(loss, max_iter=20, class_weight=class_weight)
+    model.fit(*lazy(Problem(X, y, weights)))
     assert model.classes_.tolist() == [0, 1, 2]
     assert 0 <= model.dual_gap_ <= 1
     assert np.isfinite(model.intercept_).all()
+
+
+def test_what_is_the_same_in_all_blocks_has_no_weight(loss):
+    X, y, _ = PROBLEMS["iris"]
+    X = np.column_stack([X, np.full(150, 1.7e9)])
+    model = classifier(loss).fit(*lazy(Problem(X, y)))
+    assert not model.coef_[:, 4].any()
+    X[:50, 4] += 1  # the same within blocks only
+    model.set_params(alpha=1e-9, max_iter=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        assert model.fit(*lazy(Problem(X, y))).coef_[:, 4].any()
 
 
 @pytest.mark.parametrize("size", [1e307, 1e-310])
 def test_weights_whose_sum_is_beyond_float64_are_taken(size):
     X, y, _ = PROBLEMS["iris"]
     weights = size * (np.arange(150) % 5)
+    weights[75] = 1e-310  # of a class with others, as good as none
     for settings in ({}, {"class_weight": "balanced"}):
         model = SoftmaxClassifier(**settings)
         ours = model.fit(*lazy(Problem(X, y, weights))).coef_

@@ -11,7 +11,13 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, load_wine, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 
-from sklinear import LinearSVMClassifier, SoftmaxClassifier, losses
+from sklinear import (
+    LinearSVMClassifier,
+    LinearSVMClassifierCV,
+    SoftmaxClassifier,
+    SoftmaxClassifierCV,
+    losses,
+)
 
 MODELS = [
     LinearSVMClassifier(loss="hinge"),
@@ -521,3 +527,34 @@ def test_no_solver_ends_in_nan(model, solver, scale, container):
     assert np.isfinite(model.coef_).all()
     assert np.isfinite(model.intercept_).all()
     assert np.isfinite(model.loss_curve_).all()
+
+
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, scipy.sparse.csr_matrix])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("value", [0.1, 1e9, 1.7e12 + 12345678])
+def test_what_is_the_same_in_all_rows_has_no_weight(model, value, solver, layout):
+    # a snapshot's time had a weight that made half of the labels others a day later
+    rng = np.random.default_rng(1)
+    X = np.column_stack([rng.random(500), rng.normal(size=500), np.full(500, value)])
+    y = (X[:, 1] + 2 * X[:, 0] - 1 + rng.logistic(size=500) > 0).astype(int)
+    X[7, 2], weights = 3 * value, np.arange(500) != 7  # but for a row without weight
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a proof may be lost to rounding of 1e12
+        model.set_params(solver=solver).fit(layout(X), y, weights)
+    assert model.coef_[0, 2] == 0
+    plain = clone(model).fit(X[:, :2], y, weights)
+    assert (model.predict(X) == plain.predict(X[:, :2])).mean() > 0.99
+
+
+def test_a_search_gives_it_no_weight_either():
+    rng = np.random.default_rng(1)
+    X = np.column_stack([rng.normal(size=300), np.full(300, 1.7e12)])
+    y = (X[:, 0] + rng.logistic(size=300) > 0).astype(int)
+    for search in (SoftmaxClassifierCV, LinearSVMClassifierCV):
+        found = search(alphas=[1e-1, 1e-2, 1e-3], cv=3).fit(X, y)
+        want = search(alphas=[1e-1, 1e-2, 1e-3], cv=3).fit(X[:, :1], y)
+        assert found.coef_[0, 1] == 0
+        table = "mean_test_score"
+        np.testing.assert_allclose(
+            found.cv_results_[table], want.cv_results_[table], atol=1e-3
+        )

@@ -30,10 +30,11 @@ CORRELATED, EVEN = 0.03, 0.35
 # Numbers in X, filled as Newton fills them, times squared classes, up to which the
 # other solvers are as quick with few rows as it is to load compiled code.
 SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 10**7
+# The same of sparse rows whose margins can all be met.
 SMALL_FEW_SPARSE, SMALL_FEW_SPARSE_SOFTMAX = 10**6, 4 * 10**6
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
-FITS = 10  # that share it; of more, in a search, each begins near its end
+FITS = 10  # of a search that share the load; more do not count
 LARGE, TALL = 10**7, 12  # the same and rows a feature, from which Newton pays
 LARGE_SOFTMAX = 5 * 10**6  # the same for the softmax
 TALLER = 2000  # rows a feature: for the hinge, however small
@@ -103,13 +104,15 @@ def _fastest(
     if wide:
         small = SMALL_WIDE
     usable = compiled and alpha > 0 and not data.streamed  # the dual is
-    share = 1 / min(fits, FITS)  # of the load
+    meets = can_all_be_met(data)
+    # of the load; of more rows the other solvers are quick, from a near start above all
+    share = 1 / min(fits, FITS) if meets or not wide else 1.0
     pays = usable and size > share * small
     few = n < d * (FEW_ROWS if softmax else max(FEW_ROWS, data.n_classes / 2))
     few &= min(n, d) * data.n_classes <= LARGEST
     filled = max(size, n * min(n, d) * data.n_classes // 4)  # Newton fills sparse rows
-    least = SMALL_FEW_SOFTMAX if softmax else SMALL_FEW
-    if data.sparse:
+    least = float(SMALL_FEW_SOFTMAX if softmax else SMALL_FEW)
+    if data.sparse and meets:
         least = share * (SMALL_FEW_SPARSE_SOFTMAX if softmax else SMALL_FEW_SPARSE)
     few &= filled * data.n_classes > least
     few &= usable and size <= HUGE and tol >= ROUGH
@@ -117,7 +120,6 @@ def _fastest(
     if pays or few:
         variances = variances_of(data)
         needed, even = variances.sum() / (alpha * n), evenness(variances)
-    meets = can_all_be_met(data)
     near = meets or (not softmax and n <= FEW_SPARSE * d)
     most = FAR if near else HARD
     if not hinge and n > MANY_SPARSE * d:

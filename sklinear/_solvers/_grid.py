@@ -19,7 +19,7 @@ from sklinear._objective import Objective
 from sklinear._solvers import SOLVERS, choose
 from sklinear._solvers._batch import Batch, Descent
 from sklinear._solvers._frame import Start, certify, concluded, from_priors
-from sklinear._solvers._intercept import centred
+from sklinear._solvers._intercept import tidied
 from sklinear._solvers._newton import POLISHED, refine
 from sklinear._solvers._preconditioner import (
     LARGEST_BLOCK,
@@ -101,9 +101,7 @@ def _cells(
         start = np.zeros((d, k)), np.zeros(k)
         for place, alpha in enumerate(alphas):
             name = (
-                _choose_near(part, loss, alpha, options.tol, len(alphas))
-                if solver == "auto"
-                else solver
+                _choose_near(part, loss, alpha, options) if solver == "auto" else solver
             )
             if name == "dual":  # to look for its multipliers takes longer than to begin
                 start = np.zeros((d, k)), np.zeros(k)
@@ -112,15 +110,15 @@ def _cells(
             yield place, fold, found
 
 
-def _choose_near(data: Data, loss: Loss, alpha: float, tol: float, count: int) -> str:
-    """The solver that should be the fastest from a start that is near, of count such.
+def _choose_near(data: Data, loss: Loss, alpha: float, options: Options) -> str:
+    """The solver that should be the fastest from a start that is near.
 
     Few margins of the squared hinge are active then, and fewer change: Newton's case.
     So are they of the hinge, but its optimum may be many points, with other labels:
     there the search shall find the one that a plain fit finds. The dual is not tried:
     what it leaves would have lost its start.
     """
-    name = choose(data, loss, alpha, tol, fits=max(count, 2))
+    name = choose(data, loss, alpha, options.tol, fits=max(options.fits, 2))
     near = name == "lbfgs" and not (data.sparse or data.streamed)
     return "newton" if near and isinstance(loss, SquaredHinge) else name
 
@@ -138,7 +136,7 @@ def _solved(
     for W, b in (start, (np.zeros_like(start[0]), np.zeros_like(start[1]))):
         own = options._replace(rng=deepcopy(options.rng))
         found = SOLVERS[name](data, loss, alpha, fit_intercept, (W, b), own)
-        found = centred(data, loss, fit_intercept, found)
+        found = tidied(data, loss, alpha, fit_intercept, found)
         if not (W.any() and _unfinished(found, options)):
             break
     return found
@@ -190,7 +188,7 @@ def _path(
                 found = _finished(objective, params, descent.inverse, options)
             if found is None or _unfinished(found, options):
                 part, start = parts[fold], objective.split(params)
-                name = _choose_near(part, loss, alpha, options.tol, len(alphas))
+                name = _choose_near(part, loss, alpha, options)
                 own = options._replace(least=1)
                 found = _solved(name, part, loss, alpha, fit_intercept, start, own)
             if alone or not np.array_equal(found.coef, objective.split(params)[0]):
@@ -211,4 +209,5 @@ def _finished(
     preconditioner = Preconditioner(np.random.RandomState(0))
     preconditioner.adopt(inverse)
     refine(exact, params, monitor, preconditioner=preconditioner)
-    return concluded(exact, monitor, "iterations")
+    found = concluded(exact, monitor, "iterations")
+    return tidied(exact.data, exact.loss, exact.alpha, exact.fit_intercept, found)

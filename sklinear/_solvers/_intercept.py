@@ -1,4 +1,5 @@
-"""The hinge's intercept, where optima leave it room: in their middle."""
+"""What an end leaves to choose: the hinge's intercept, where optima leave it room, in
+their middle; and of features that are the same in all rows, no part."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ from sklinear._solvers._solution import ROUNDING, Solution
 END = 1e-5  # of a row's weight: multipliers as near to 0 or to it are at that end
 ZERO = 1e-6  # of a margin that, where no multipliers are known, is tried as 0 or > 0
 
+NOISE = 1e3  # units in the last place of a feature's mean, pulled back by rounding
+
 # What tells multipliers: themselves by weight (n, k), where they can be had again, or
 # from which margin on they are 1.
 Guess = np.ndarray | Point | float
@@ -29,6 +32,48 @@ class Least:
 
     def __add__(self, other: Least) -> Least:
         return Least(np.minimum(self.values, other.values))
+
+
+def tidied(
+    data: Data, loss: Loss, alpha: float, fit_intercept: bool, found: Solution
+) -> Solution:
+    """The end of any solver, less what is rounding or one of many optima in it."""
+    if not (fit_intercept and alpha > 0 and np.isfinite(found.gap)):
+        return found
+    found = _without_constants(data, alpha, found)
+    return centred(data, loss, fit_intercept, found)
+
+
+def _without_constants(data: Data, alpha: float, found: Solution) -> Solution:
+    """Scores that are the same, with a weight of 0 for what is the same in all rows.
+
+    There such a feature has the rounding of X' U / (2 alpha), which another value of it
+    would make much of. A pass over those features alone, if any weight is as small.
+    """
+    mean = np.abs(np.asarray(data.class_sums.sum(axis=1)).ravel())
+    size = np.abs(found.coef).max(axis=1)
+    noise = NOISE * np.finfo(np.float64).eps * mean / (2 * alpha)
+    suspects = np.flatnonzero((size > 0) & (size <= noise))
+    if not len(suspects):
+        return found
+    low, high = data.astype(np.float64).total(_extent, suspects).values
+    same = low == -high
+    W, b = found.coef.copy(), found.intercept + low[same] @ found.coef[suspects[same]]
+    W[suspects[same]] = 0
+    return replace(found, coef=W, intercept=b)
+
+
+def _extent(data: Data, features: np.ndarray) -> Least:
+    """Least and less the largest value of some features in rows that count, (2, m)."""
+    found = Least(np.full((2, len(features)), np.inf))
+    for block in data:
+        X = block.X[block.weights > 0][:, features]
+        if X.shape[0]:
+            ends = X.min(axis=0), -X.max(axis=0)
+            if data.sparse:
+                ends = ends[0].toarray().ravel(), ends[1].toarray().ravel()
+            found += Least(np.stack(ends))
+    return found
 
 
 def centred(data: Data, loss: Loss, fit_intercept: bool, found: Solution) -> Solution:

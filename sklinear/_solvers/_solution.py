@@ -55,6 +55,7 @@ class Options(NamedTuple):
     polish: float = -1.0  # gap to which fits go on that are cheap; below 0 to rounding
     on_trial: bool = False  # the solver was not asked for, and may leave soon
     least: int = 0  # iterations to take, however near the start
+    fits: int = 1  # of a search, all together
 
 
 class Witness(NamedTuple):
