@@ -48,23 +48,20 @@ U is the score gradient of (W, c), or for the hinge the solver's dual point.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 from sklearn.utils.extmath import row_norms
 
-from sklinear._data import Block, Data, add_scaled, less_outer, turned
+from sklinear._data import Data, add_scaled, less_outer, turned
 from sklinear._duality import balanced
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
-from sklinear._objective import Objective, Point, pulled_back, scores_of, visits
+from sklinear._objective import Objective, Point, scores_of
 from sklinear._variables import Variables
+from sklinear._visit import EPS, EXTENDED, Visit, visited
 
-EPS = float(np.finfo(np.float64).eps)
-EXTENDED = np.dtype(np.longdouble)
-LARGEST_SUMS = 2**20  # numbers in the sums of rows by pairs of classes
-LARGEST_EXACT = 2**20  # operations of products in more than float64
 LARGEST_REPEATED = 2**24  # the same of a proof that only rounding keeps from enough
 SPLIT = 1e-9  # relative eigenvalue of a graph that counts as cut
 ROOM = 2.0**-22  # of a margin: scores as large as 1e8 margins are known so well
@@ -110,108 +107,6 @@ def _distance(X: Any, centre: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(squares - 2 * (X @ centre) + own, 0) + rounding)
 
 
-class Visit:
-    """What one pass over the data tells of W, b and a dual point U."""
-
-    def __init__(self, d: int, k: int, fit_intercept: bool, dtype: Any = np.float64):
-        self.primal = self.conjugate = 0.0  # sums of w L, w L*
-        self.inner: Any = 0.0  # sum of U s
-        self.size = 0.0  # sum of |U|
-        self.lifted = 0.0  # sum of |U_i| ||x_i||
-        self.pulled, self.residual = np.zeros((d, k), dtype), np.zeros(k, dtype)
-        self.squares = 0.0  # sum of w_i ||x_i||^2
-        self.kinks = 0.0  # what rounding of the scores may add to the hinge's loss
-        self.lengths = np.zeros((k, k))  # v to sum of w_i ||move of row i||^2
-        self.edges = np.zeros((k, k))  # at (y, j): sum of w_i c_ij over the class y
-        self.rows: np.ndarray | None = None  # at (y, :, j): the same of w_i c_ij x_i
-        if fit_intercept and k * d * k <= LARGEST_SUMS:
-            self.rows = np.zeros((k, d, k))
-
-    def __add__(self, other: Visit) -> Visit:
-        """Both together."""
-        both = copy.copy(self)
-        for name, sums in vars(other).items():
-            if sums is not None:
-                setattr(both, name, getattr(self, name) + sums)
-        return both
-
-    def add(
-        self,
-        block: Block,
-        scores: np.ndarray,
-        at: Point,
-        gradient: np.ndarray,
-        rescaled: bool,
-    ) -> None:
-        """One block's share; its dual point is made of ``gradient`` (m, k)."""
-        loss = at.loss
-        weights = block.weights[:, None]
-        self.primal += float(loss(scores, block.y)[0] @ block.weights)
-        self.conjugate += float(loss.conjugate(gradient, block.y) @ block.weights)
-        U = gradient * weights
-        self.inner += np.vdot(U.T, scores.T)  # whose columns are contiguous
-        sizes = np.abs(U).sum(axis=1)
-        self.size += float(sizes.sum())
-        self.pulled += pulled_back(block.X, U)
-        self.residual += U.sum(axis=0)
-        squares = row_norms(block.X.astype(np.float64, copy=False), squared=True)
-        self.lifted += float(sizes @ np.sqrt(squares))
-        self.squares += float(squares @ block.weights)
-        if isinstance(loss, Hinge):
-            self._add_kinks(block, scores, at, np.sqrt(squares), rescaled)
-
-    def _add_kinks(
-        self,
-        block: Block,
-        scores: np.ndarray,
-        at: Point,
-        norms: np.ndarray,
-        rescaled: bool,
-    ) -> None:
-        """What rounding hides of the hinge: its slope is 1 where U may be nearly 0.
-
-        Rows that count are scored once more, more exactly, where they are few; what
-        rounding did to W and b themselves, if they are ``rescaled``, stays.
-        """
-        loss, y = at.loss, block.y
-        assert isinstance(loss, Hinge)
-        size = norms * float(np.linalg.norm(at.W)) + float(np.abs(at.b).max())
-        eps = float(np.finfo(scores.dtype).eps)
-        off = 16 * eps * size
-        near = (loss.margins(scores, y) > -off[:, None]).sum(axis=1) - 1
-        rows = np.flatnonzero(near)
-        if eps == EPS and len(rows) * at.W.size <= LARGEST_EXACT:
-            X = block.X[rows].astype(np.longdouble)
-            exact = scores_of(X, at.W.astype(np.longdouble), at.b)
-            change = loss(exact, y[rows])[0] - loss(scores[rows], y[rows])[0]
-            self.primal += float(change @ block.weights[rows])
-            off *= float(np.finfo(np.longdouble).eps) / EPS
-        if rescaled:
-            off += eps * size
-        self.kinks += float((off * near) @ block.weights)
-
-    def add_leeway(self, block: Block, c: np.ndarray) -> None:
-        """The sums by class of one block's leeway (m, k)."""
-        wc, k = block.weights[:, None] * c, len(self.edges)
-        if self.rows is not None:
-            order = np.argsort(block.y, kind="stable")
-            X, y, wc = block.X[order], block.y[order], wc[order]
-            ends = np.searchsorted(y, np.arange(k + 1))
-            for j in np.flatnonzero(np.diff(ends)):
-                own = slice(ends[j], ends[j + 1])
-                self.edges[j] += wc[own].sum(axis=0)
-                self.rows[j] += X[own].T @ wc[own]
-            return
-        of_class = np.ones(len(c)), (block.y, np.arange(len(c)))
-        of_class = scipy.sparse.csr_matrix(of_class, (k, len(c)))
-        self.edges += of_class @ wc
-        Q = c.T @ wc  # of the v_j - v_y: sum_j (c_j v_j)^2 + (sum_j c_j v_j)^2
-        np.einsum("ii->i", Q)[:] *= 2
-        totals = of_class @ (wc * (c.sum(axis=1)[:, None] + c))
-        self.lengths += Q - totals - totals.T
-        np.einsum("ii->i", self.lengths)[:] += totals.sum(axis=1)
-
-
 def certificate(
     data: Data,
     loss: Loss,
@@ -232,8 +127,8 @@ def certificate(
     ``witness`` is its dual point, if any: weighted score gradients (n, k), or the
     smoothed loss and params that have them. W and b are the user's, ``scale`` times
     those of the problem. ``visitor`` is a solver's quicker twin of ``visited``. Where
-    only rounding keeps the gap from being ``enough``, and the data are small, the pass
-    is taken once more in extended precision.
+    only rounding keeps the gap from being ``enough``, the pass is taken once more with
+    the rows centred, if they are dense, and in extended precision, if they are few.
     O(n d k) time, half a pass more with an intercept; O(d k + k^2) memory, and up to
     LARGEST_SUMS numbers.
     """
@@ -244,15 +139,26 @@ def certificate(
     if isinstance(loss, SquaredHinge):  # about a move that matters, or 1 % of a margin
         reach = min(1.0, np.sqrt(max(value - dual, 1e-4 * value)))
     shared, args = (loss, alpha, fit_intercept), (reach, witness, rescaled)
-    found = _proven(data, data, *shared, at, dual, value, *args, visitor or visited)
-    hidden = found.gap > enough and value - dual <= enough * value
+    found, rounding = _proven(
+        data, data, *shared, at, dual, value, *args, visitor or visited
+    )
+    hidden = value - dual <= enough * value or rounding > enough * value / 2
+    hidden &= found.gap > enough
     small = not data.streamed and data.shape[0] * W.size <= LARGEST_REPEATED
-    if hidden and small and np.finfo(EXTENDED).eps < EPS:
-        exact = copy.copy(data)
-        exact.dtype = EXTENDED
+    small &= bool(np.finfo(EXTENDED).eps < EPS)
+    if hidden and (small or not data.sparse) and alpha > 0:
+        exact, centre = data, None
+        if small:
+            exact = copy.copy(data)
+            exact.dtype = EXTENDED
         at = Point(loss, W.astype(EXTENDED) / scale, b.astype(EXTENDED) / scale)
+        if not data.sparse:
+            centre = found.centre
+            at = at._replace(b=at.b + centre.astype(EXTENDED) @ at.W)
         # the solver's own bound is no better than float64
-        again = _proven(data, exact, *shared, at, -np.inf, value, *args, visited)
+        again, _ = _proven(
+            data, exact, *shared, at, -np.inf, value, *args, visited, centre
+        )
         found = min(found, again, key=lambda one: one.gap)
     return found.scaled(scale)
 
@@ -270,8 +176,13 @@ def _proven(
     witness: np.ndarray | Point | None,
     rescaled: bool,
     visitor: Callable[..., Visit],
-) -> Certificate:
-    """What one pass over ``exact`` proves, the same rows in float64 or more."""
+    centre: np.ndarray | None = None,
+) -> tuple[Certificate, float]:
+    """What one pass over ``exact`` proves, the same rows in float64 or more, and how
+    much of the gap is for rounding.
+
+    ``at`` is for rows less the ``centre``, if any.
+    """
     if not at.W.flags.c_contiguous:
         at = at._replace(W=turned(at.W.T, at.W.dtype))
     W, b, (d, k) = at.W, at.b, at.W.shape
@@ -282,12 +193,15 @@ def _proven(
         if not (missed := value > 0):
             at = at._replace(W=W - ROOM * W, b=b - ROOM * b)
             missed = exact.total(visited, at, reach, False, witness, False).primal > 0
-        return Certificate(np.inf, mean, np.full((k, k), np.inf), float(missed), value)
-    visit = exact.total(visitor, at, reach, fit_intercept, witness, rescaled)
+        unknown = np.full((k, k), np.inf)
+        return Certificate(np.inf, mean, unknown, float(missed), value), 0.0
+    args = at, reach, fit_intercept, witness, rescaled
+    visit = exact.total(visitor, *args, *(() if centre is None else (centre,)))
+    moved = mean if centre is None else np.zeros(d)
     if fit_intercept:
-        less_outer(visit.pulled, mean, visit.residual)
+        less_outer(visit.pulled, moved, visit.residual)
         if visit.rows is not None:
-            visit.rows -= mean[:, None] * visit.edges[:, None, :]
+            visit.rows -= moved[:, None] * visit.edges[:, None, :]
     # centred, they are as good in float64
     visit.pulled = visit.pulled.astype(np.float64, copy=False)
     visit.residual = visit.residual.astype(np.float64, copy=False)
@@ -297,30 +211,40 @@ def _proven(
     objective = Objective(data, loss, alpha, fit_intercept, variables)
     share, conjugate, pulled = 0.0, visit.conjugate, visit.pulled
     if fit_intercept:
-        found = balanced(objective, visit.residual, conjugate, pulled)
-        share, conjugate, pulled = found
+        share, conjugate, pulled = balanced(
+            objective, visit.residual, conjugate, pulled
+        )
     # the scores have the pass's precision; their sums and a class-wise point float64's
-    eps = max(float(np.finfo(exact.dtype).eps), share * EPS)
-    scored = visit.lifted * np.linalg.norm(W) + visit.size * np.abs(b).max()
-    rounding = 8 * (eps * scored + EPS * (primal + abs(visit.conjugate))) + visit.kinks
+    eps = float(np.finfo(exact.dtype).eps)
+    wide = visit.lifted + visit.size * (visit.far or 0.0)
+    scored = max(eps * visit.lifted, share * EPS * wide)
+    rounding = 8 * (scored + EPS * (primal + abs(visit.conjugate))) + visit.kinks
     gap = primal + conjugate + float(np.vdot(pulled, pulled)) / (4 * alpha)
     gap = max(gap, 0.0) + rounding
+    # what rounding of X' U adds where it is not small beside X' U + 2 alpha W
+    hidden = eps * visit.reached
     # a solver's probability of a true class is known to EPS, not its distance from 1
     known = 8 * EPS if isinstance(loss, CrossEntropy) else 0.0
-    best = min(gap, max(primal - dual, 0.0) + rounding + known)
+    own = max(primal - dual, 0.0) + rounding + known
+    with np.errstate(over="ignore"):
+        blurred = hidden / np.sqrt(4 * alpha)
+        gap = (np.sqrt(gap) + blurred) ** 2
+        best = min(gap, (np.sqrt(own) + blurred) ** 2)
     drift = np.zeros((k, k))
     if fit_intercept:
         doubled = 2 if isinstance(loss, Hinge) else 1
-        spread = max(visit.squares - float(mean @ mean), 0.0) + 8 * EPS * visit.squares
+        spread = max(visit.squares - float(moved @ moved), 0.0)
+        spread += 8 * EPS * visit.squares
         graph = _Graph(visit, spread, alpha)
         if pulled is not visit.pulled:
             add_scaled(pulled, 2 * alpha, W)  # E from here on
         add_scaled(visit.pulled, 2 * alpha, W)
-        drift = graph.drift(doubled * gap, _norm(pulled), share=share, room=reach)
+        slack = _norm(pulled) + hidden
+        drift = graph.drift(doubled * gap, slack, share=share, room=reach)
         v = graph.solve(-visit.residual)
         if np.ptp(v) < reach:
             z = np.sqrt(max(float(v @ graph.laplacian @ v), 0.0))
-            slack = graph.slack(visit.pulled, v)
+            slack = graph.slack(visit.pulled, v) + hidden
             excess = max(float(visit.primal + visit.conjugate - visit.inner), 0.0)
             gap = doubled * excess + z**2 + slack**2 / (4 * alpha) + doubled * rounding
             room = reach - float(np.ptp(v))
@@ -329,52 +253,8 @@ def _proven(
     with np.errstate(over="ignore"):
         radius = float(np.sqrt(best / alpha))
         relative = min(float(best / primal), 1.0) if primal > 0 else 1.0
-        return Certificate(radius, mean, drift, relative, float(primal))
-
-
-def visited(
-    data: Data,
-    at: Point,
-    reach: float,
-    fit_intercept: bool,
-    witness: np.ndarray | Point | None,
-    rescaled: bool,
-) -> Visit:
-    """One pass over a part of the data."""
-    visit = Visit(len(at.W), data.n_classes, fit_intercept, data.dtype)
-    for block, scores, gradient in _gradients(data, at, witness):
-        visit.add(block, scores, at, gradient, rescaled)
-        if fit_intercept:
-            visit.add_leeway(block, at.loss.leeway(gradient, block.y, reach))
-    return visit
-
-
-def _gradients(
-    data: Data, at: Point, witness: np.ndarray | Point | None
-) -> Iterator[tuple[Block, np.ndarray, np.ndarray]]:
-    """Each block, its scores, and a dual point (m, k): score gradients of its rows.
-
-    A hinge's gradient at the scores is 0 or 1 and proves nothing; that of the hinge
-    rounded over its margin stands in for a solver's.
-    """
-    if not isinstance(at.loss, Hinge):
-        witness = at
-    elif witness is None:
-        witness = at._replace(loss=Hinge(at.loss.delta, width=at.loss.delta))
-    if isinstance(witness, Point):
-        others = () if witness is at else ((at.W, at.b),)
-        for block, loss, scores in visits(data, witness, *others):
-            yield block, scores[-1], loss(scores[0], block.y)[1]
-        return
-    for block, _, scores in visits(data, at):
-        part, weights = witness[block.rows], block.weights[:, None]
-        U = np.zeros(part.shape, data.dtype)
-        np.divide(part, weights, out=U, where=weights > 0)
-        np.clip(U, 0, 1, out=U)  # feasible, whatever rounding left
-        index = np.arange(len(U)), block.y
-        U[index] = 0
-        U[index] = -U.sum(axis=1)
-        yield block, scores[0], U
+        found = Certificate(radius, mean, drift, relative, float(primal))
+        return found, rounding + float(blurred**2)
 
 
 class _Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator
@@ -54,12 +55,19 @@ class Block:
     rows: slice
     dtype: np.dtype
     tally: Tally
+    centre: np.ndarray | None = None  # (d,) what dense rows are taken less
 
     @cached_property
     def X(self) -> Any:
         """The rows (m, d), dense or CSR."""
         self.tally.add(len(self.y))
-        return self.view.astype(self.dtype, copy=False)
+        X = self.view.astype(self.dtype, copy=False)
+        return X if self.centre is None else X - self.centre.astype(self.dtype)
+
+    def exact(self, rows: np.ndarray) -> Any:
+        """Some of the rows in extended precision."""
+        X = self.view[rows].astype(np.longdouble)
+        return X if self.centre is None else X - self.centre
 
 
 def computing_dtype(dtype: Any) -> np.dtype:
@@ -79,6 +87,7 @@ class Data:
     # all that is done with them is ``total``.
     streamed = False
     mapped = False  # whether it is rows of a file
+    centre: np.ndarray | None = None  # (d,) what blocks of dense rows are less
 
     def __init__(
         self,
@@ -104,7 +113,7 @@ class Data:
         mapped = self.X.blocks(self._step, self.dtype) if self.mapped else None
         for view, rows in mapped or self._views:
             y, weights = self.y[rows], self.weights[rows]
-            yield Block(view, y, weights, rows, self.dtype, self.tally)
+            yield Block(view, y, weights, rows, self.dtype, self.tally, self.centre)
 
     @property
     def _step(self) -> int:
@@ -229,6 +238,14 @@ class Data:
         if self.streamed or len(rows) > most * len(self.weights):
             return self
         return self.sample(rows, self.weights[rows])
+
+    def less(self, centre: np.ndarray | None) -> Data:
+        """The same dense data whose blocks are rows less a centre (d,), if any."""
+        if centre is None:
+            return self
+        shifted = copy.copy(self)
+        shifted.centre = centre
+        return shifted
 
     def astype(self, dtype: Any) -> Data:
         """The same data, with products computed in another precision."""

@@ -18,8 +18,9 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from test_certificate import assert_within, bounds
 
 from sklinear import SoftmaxClassifier
-from sklinear._certificate import Visit, _Graph
+from sklinear._certificate import _Graph
 from sklinear._data import Data
+from sklinear._visit import Visit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 EXACT = 1e-12

@@ -370,8 +370,8 @@ def test_the_objective_is_seen_rarely_where_nobody_listens(monkeypatch):
 @pytest.mark.parametrize("k", [3, 12])
 def test_the_compiled_proof_sums_up_what_the_plain_one_does(loss, k, fit_intercept):
     pytest.importorskip("numba")
-    from sklinear._certificate import visited
     from sklinear._solvers._dual_proof import visited_compiled
+    from sklinear._visit import visited
 
     X, y = documents(400, 3000, k)
     rng = np.random.default_rng(0)

@@ -37,6 +37,7 @@ ORDER = [
     "_variables",
     "_objective",
     "_duality",
+    "_visit",
     "_certificate",
     "_dispatch",
     "_passes",

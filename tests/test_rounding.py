@@ -8,8 +8,12 @@ from conftest import classifier
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
-from sklinear._losses import CrossEntropy
+from sklinear import _certificate
+from sklinear._data import Data
+from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
+from sklinear._objective import Point
 from sklinear._solvers._solution import Monitor
+from sklinear._visit import visited
 
 EPS = float(np.finfo(np.float64).eps)
 EXTENDED = np.longdouble
@@ -204,3 +208,71 @@ def test_a_step_that_rounding_hides_in_the_objective_is_kept_if_better_proven():
     monitor.offer(third, 1 + 3 * EPS, 0.0)  # no better bound
     monitor.offer(third, 1 + 1e-12, 1.0)  # more than rounding
     assert monitor.params == second
+
+
+def timestamps(n=4000, unit=1e3, seed=0):
+    """Three classes of five features, the first of which is a time since 1970."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 5))
+    y = (X @ rng.normal(size=(5, 3)) + rng.normal(size=(n, 3))).argmax(axis=1)
+    X[:, 0] = np.round(unit * (1.7e9 + 3e7 * X[:, 0]))
+    return X, y
+
+
+@pytest.mark.parametrize("alpha", [1e-2, 1e-5])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("where", ["memory", "file", "dask"])
+def test_a_time_in_milliseconds_is_proven(
+    loss, where, fit_intercept, alpha, tmp_path, monkeypatch
+):
+    # where rows are too many for extended precision, the gap was 7e-2 in memory
+    monkeypatch.setattr(_certificate, "LARGEST_REPEATED", 0)
+    X, y = timestamps()
+    if not fit_intercept:
+        X[:, 0] -= 1.7e12
+    if where == "file":
+        own = np.memmap(tmp_path / "X", X.dtype, "w+", shape=X.shape)
+        own[:] = X
+        X = own
+    elif where == "dask":
+        X = pytest.importorskip("dask.array").from_array(X, chunks=(1500, 5))
+    model = classifier(loss, alpha=alpha, fit_intercept=fit_intercept).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+
+
+@pytest.mark.parametrize("witness", [None, "point", "array"])
+@pytest.mark.parametrize("dtype", [np.float64, EXTENDED])
+@pytest.mark.parametrize("exact", [CrossEntropy(), Hinge(), SquaredHinge()])
+def test_rows_less_a_centre_say_the_same(exact, dtype, witness):
+    rng = np.random.default_rng(0)
+    n, d, k = 300, 6, 4
+    X, y = rng.normal(size=(n, d)), rng.integers(k, size=n)
+    X[:, 1] *= 1e-3
+    centre, W = rng.normal(size=d), rng.normal(size=(d, k))
+    b = rng.normal(size=k)
+    data = Data(X, y, rng.integers(3, size=n) / n, k)
+    if witness == "point":
+        witness = Point(Hinge(width=0.5), W + 0.1, b)
+    elif witness == "array":
+        witness = rng.uniform(size=(n, k)) / n
+    plain = visited(data, Point(exact, W, b), 0.3, True, witness, False)
+    data = Data(X, y, data.weights, k)
+    data.dtype = np.dtype(dtype)
+    at = Point(exact, W.astype(EXTENDED), b + centre.astype(EXTENDED) @ W)
+    centred = visited(data, at, 0.3, True, witness, False, centre)
+    # 300 rows, each with a few roundings of numbers around 1
+    close = {"rtol": 1e-12, "atol": 1e-13}
+    for name in ("primal", "conjugate", "size", "residual", "edges"):
+        np.testing.assert_allclose(
+            np.asarray(getattr(centred, name), float), getattr(plain, name), **close
+        )
+    pulled = plain.pulled - centre[:, None] * plain.residual
+    np.testing.assert_allclose(centred.pulled.astype(float), pulled, **close)
+    rows = plain.rows - centre[:, None] * plain.edges[:, None, :]
+    np.testing.assert_allclose(centred.rows.astype(float), rows, **close)
+    distances = np.square(X - centre).sum(axis=1)
+    assert centred.squares == pytest.approx(data.weights @ distances, rel=1e-12)
+    # column by column: no more than the norms' product, of rows and coefficients
+    norms = np.sqrt(distances) * np.linalg.norm(W) + np.abs(at.b.astype(float)).max()
+    norms += np.abs(centre) @ np.abs(W).max(axis=1)
+    assert 0 < centred.lifted <= plain.size * norms.max() * (1 + 1e-6)

@@ -1,17 +1,17 @@
 """The certificate's visit to sparse rows, in compiled code: once through X, not twice.
 
-What it sums up is that of ``_certificate``, whose losses say the formulas.
+What it sums up is that of ``_visit``, whose losses say the formulas.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from sklinear._certificate import EPS, LARGEST_EXACT, Visit, visited
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge
 from sklinear._objective import Point
 from sklinear._solvers._dual_blocks import compiled, largest
+from sklinear._visit import EPS, LARGEST_EXACT, Visit, visited
 
 TINY = 1e-20  # exp of a score below the largest from which on logs are exact
 
@@ -60,7 +60,8 @@ def visited_compiled(
     visit.conjugate = float(conjugates @ data.weights)
     visit.inner = float(inner @ data.weights)
     sizes *= data.weights
-    visit.size, visit.lifted = float(sizes.sum()), float(sizes @ norms)
+    visit.size, visit.reached = float(sizes.sum()), float(sizes @ norms)
+    visit.lifted = (off[0] * visit.reached + off[1] * visit.size) / (16 * EPS)
     visit.residual = by_class.sum(axis=0)
     visit.squares = float(np.square(norms) @ data.weights)
     if power == 1:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklinear._certificate import Visit
 from sklinear._duality import relative_gap
 from sklinear._objective import Evaluation, Point
+from sklinear._visit import Visit
 
 ROUNDING = 8 * float(np.finfo(np.float64).eps)  # a relative gap that cannot shrink
 Params = tuple[np.ndarray, np.ndarray]  # W (d, k) and b (k,)

@@ -1,0 +1,207 @@
+"""What one pass over the data tells of a fit and of a dual point, for its certificate.
+
+Sums over rows, with what rounding may add to them. Where features are far from 0 beside
+their spread, rows are taken from a centre, which makes their numbers, and what rounding
+hides, as small as the spread is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils.extmath import row_norms
+
+from sklinear._data import Block, Data
+from sklinear._losses import Hinge
+from sklinear._objective import Point, pulled_back, scores_of, visits
+
+EPS = float(np.finfo(np.float64).eps)
+EXTENDED = np.dtype(np.longdouble)
+LARGEST_SUMS = 2**20  # numbers in the sums of rows by pairs of classes
+LARGEST_EXACT = 2**20  # operations of products in more than float64
+
+
+class Visit:
+    """What one pass over the data tells of W, b and a dual point U."""
+
+    def __init__(
+        self,
+        d: int,
+        k: int,
+        fit_intercept: bool,
+        dtype: Any = np.float64,
+        far: float | None = None,
+    ):
+        self.far = far  # |m' W| of the centre that rows are taken from, at most, if any
+        self.primal = self.conjugate = 0.0  # sums of w L, w L*
+        self.inner: Any = 0.0  # sum of U s
+        self.size = 0.0  # sum of |U|
+        self.reached = 0.0  # sum of |U_i| ||x_i||
+        self.lifted = 0.0  # sum of |U_i| times the size of the terms of a score
+        self.pulled, self.residual = np.zeros((d, k), dtype), np.zeros(k, dtype)
+        self.squares = 0.0  # sum of w_i ||x_i||^2
+        self.kinks = 0.0  # what rounding of the scores may add to the hinge's loss
+        self.lengths = np.zeros((k, k))  # v to sum of w_i ||move of row i||^2
+        self.edges = np.zeros((k, k))  # at (y, j): sum of w_i c_ij over the class y
+        self.rows: np.ndarray | None = None  # at (y, :, j): the same of w_i c_ij x_i
+        if fit_intercept and k * d * k <= LARGEST_SUMS:
+            self.rows = np.zeros((k, d, k))
+
+    def __add__(self, other: Visit) -> Visit:
+        """Both together."""
+        both = copy.copy(self)
+        for name, sums in vars(other).items():
+            if sums is not None and name != "far":
+                setattr(both, name, getattr(self, name) + sums)
+        return both
+
+    def add(
+        self,
+        block: Block,
+        scores: np.ndarray,
+        at: Point,
+        gradient: np.ndarray,
+        rescaled: bool,
+    ) -> None:
+        """One block's share; its dual point is made of ``gradient`` (m, k)."""
+        loss = at.loss
+        weights = block.weights[:, None]
+        self.primal += float(loss(scores, block.y)[0] @ block.weights)
+        self.conjugate += float(loss.conjugate(gradient, block.y) @ block.weights)
+        U = gradient * weights
+        self.inner += np.vdot(U.T, scores.T)  # whose columns are contiguous
+        sizes = np.abs(U).sum(axis=1)
+        self.size += float(sizes.sum())
+        self.pulled += pulled_back(block.X, U)
+        self.residual += U.sum(axis=0)
+        squares = row_norms(block.X.astype(np.float64, copy=False), squared=True)
+        self.squares += float(squares @ block.weights)
+        norms = np.sqrt(squares)
+        self.reached += float(sizes @ norms)
+        terms = self._terms(block, at, norms)
+        self.lifted += float(sizes @ terms)
+        if isinstance(loss, Hinge):
+            self._add_kinks(block, scores, at, terms, rescaled)
+
+    def _terms(self, block: Block, at: Point, norms: np.ndarray) -> np.ndarray:
+        """The size of the terms of a score (m,), at most: rounding is relative to it.
+
+        Feature by feature where a feature may be large and have a small coefficient.
+        """
+        largest = float(np.abs(at.b).max())
+        if self.far is None:
+            return norms * float(np.linalg.norm(at.W)) + largest
+        terms = np.abs(block.X) @ np.abs(at.W).max(axis=1).astype(block.dtype)
+        # those of the intercept were added up in extended precision
+        finer = float(np.finfo(EXTENDED).eps / np.finfo(block.dtype).eps)
+        return terms.astype(np.float64) + largest + finer * self.far
+
+    def _add_kinks(
+        self,
+        block: Block,
+        scores: np.ndarray,
+        at: Point,
+        terms: np.ndarray,
+        rescaled: bool,
+    ) -> None:
+        """What rounding hides of the hinge: its slope is 1 where U may be nearly 0.
+
+        Rows that count are scored once more, more exactly, where they are few; what
+        rounding did to W and b themselves, if they are ``rescaled``, stays.
+        """
+        loss, y = at.loss, block.y
+        assert isinstance(loss, Hinge)
+        eps = float(np.finfo(scores.dtype).eps)
+        off = 16 * eps * terms
+        near = (loss.margins(scores, y) > -off[:, None]).sum(axis=1) - 1
+        rows = np.flatnonzero(near)
+        if eps == EPS and len(rows) * at.W.size <= LARGEST_EXACT:
+            X = block.exact(rows)
+            exact = scores_of(X, at.W.astype(EXTENDED), at.b)
+            change = loss(exact, y[rows])[0] - loss(scores[rows], y[rows])[0]
+            self.primal += float(change @ block.weights[rows])
+            off *= float(np.finfo(EXTENDED).eps) / EPS
+        if rescaled:
+            off += eps * terms
+        self.kinks += float((off * near) @ block.weights)
+
+    def add_leeway(self, block: Block, c: np.ndarray) -> None:
+        """The sums by class of one block's leeway (m, k)."""
+        wc, k = block.weights[:, None] * c, len(self.edges)
+        if self.rows is not None:
+            order = np.argsort(block.y, kind="stable")
+            X, y, wc = block.X[order], block.y[order], wc[order]
+            ends = np.searchsorted(y, np.arange(k + 1))
+            for j in np.flatnonzero(np.diff(ends)):
+                own = slice(ends[j], ends[j + 1])
+                self.edges[j] += wc[own].sum(axis=0)
+                self.rows[j] += X[own].T @ wc[own]
+            return
+        of_class = np.ones(len(c)), (block.y, np.arange(len(c)))
+        of_class = scipy.sparse.csr_matrix(of_class, (k, len(c)))
+        self.edges += of_class @ wc
+        Q = c.T @ wc  # of the v_j - v_y: sum_j (c_j v_j)^2 + (sum_j c_j v_j)^2
+        np.einsum("ii->i", Q)[:] *= 2
+        totals = of_class @ (wc * (c.sum(axis=1)[:, None] + c))
+        self.lengths += Q - totals - totals.T
+        np.einsum("ii->i", self.lengths)[:] += totals.sum(axis=1)
+
+
+def visited(
+    data: Data,
+    at: Point,
+    reach: float,
+    fit_intercept: bool,
+    witness: np.ndarray | Point | None,
+    rescaled: bool,
+    centre: np.ndarray | None = None,
+) -> Visit:
+    """One pass over a part of the data; ``at`` is for rows less the centre, if any.
+
+    ``witness``, which need not be exact, is for the rows as they are.
+    """
+    far = None if centre is None else float(np.abs(centre) @ np.abs(at.W).max(axis=1))
+    visit = Visit(len(at.W), data.n_classes, fit_intercept, data.dtype, far)
+    for block, scores, gradient in _gradients(data, data.less(centre), at, witness):
+        visit.add(block, scores, at, gradient, rescaled)
+        if fit_intercept:
+            visit.add_leeway(block, at.loss.leeway(gradient, block.y, reach))
+    return visit
+
+
+def _gradients(
+    data: Data, exact: Data, at: Point, witness: np.ndarray | Point | None
+) -> Iterator[tuple[Block, np.ndarray, np.ndarray]]:
+    """Each block, its scores, and a dual point (m, k): score gradients of its rows.
+
+    A hinge's gradient at the scores is 0 or 1 and proves nothing; that of the hinge
+    rounded over its margin stands in for a solver's.
+    """
+    if not isinstance(at.loss, Hinge):
+        data, witness = exact, at
+    elif witness is None:
+        data, rounded = exact, Hinge(at.loss.delta, width=at.loss.delta)
+        witness = at._replace(loss=rounded)
+    if isinstance(witness, Point) and data is exact:
+        others = () if witness is at else ((at.W, at.b),)
+        for block, loss, scores in visits(exact, witness, *others):
+            yield block, scores[-1], loss(scores[0], block.y)[1]
+        return
+    if isinstance(witness, Point):
+        both = zip(visits(data, witness), visits(exact, at), strict=True)
+        for (_, loss, own), (block, _, scores) in both:
+            yield block, scores[0], loss(own[0], block.y)[1]
+        return
+    for block, _, scores in visits(exact, at):
+        part, weights = witness[block.rows], block.weights[:, None]
+        U = np.zeros(part.shape, data.dtype)
+        np.divide(part, weights, out=U, where=weights > 0)
+        np.clip(U, 0, 1, out=U)  # feasible, whatever rounding left
+        index = np.arange(len(U)), block.y
+        U[index] = 0
+        U[index] = -U.sum(axis=1)
+        yield block, scores[0], U
