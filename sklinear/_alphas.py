@@ -10,9 +10,9 @@ from sklinear._checks import RANGE
 from sklinear._data import Data
 from sklinear._losses import Loss
 
-FAINT = (
-    0.1  # root mean square by which scores differ from the priors' at the strong end
-)
+MOST_ALPHAS = 10_000  # of an automatic grid: of three digits there are few more
+# root mean square by which scores differ from the priors' at the strong end
+FAINT = 0.1
 SPAN = 1e-7  # weakest alpha of the strongest, where all features have one spread
 SMALL = 0.1  # part of what features tell that those of less spread may hold
 CHANCE = 4.0  # times what a feature tells by chance, on average, that does not count

@@ -17,6 +17,7 @@ from sklinear._mapped import Mapped
 
 LARGEST = 1e100  # value of X: products of a few stay finite in float64
 RANGE = 1e-100, 1e100  # of alpha and delta: their squares stay finite too
+LARGEST_INT = 2**62  # of a parameter: no sum with another one overflows
 LEAST_WEIGHT = 1e-300  # of a row, beside the largest: no class may lose its mass
 KEPT: list[Any] = [np.float64, np.float32, np.bool_]  # dtypes of X not converted
 KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
@@ -24,8 +25,15 @@ KEPT += [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
 
 def check_params(estimator: Any) -> None:
     """Types and ranges, unless scikit-learn is configured to take them on trust."""
-    if not get_config()["skip_parameter_validation"]:
-        estimator._validate_params()
+    if get_config()["skip_parameter_validation"]:
+        return
+    estimator._validate_params()
+    for name, value in estimator.get_params(deep=False).items():
+        if isinstance(value, int) and value > LARGEST_INT:
+            raise ValueError(
+                f"{name} must be at most {LARGEST_INT}, got an int of "
+                f"{value.bit_length()} bits."
+            )
 
 
 def in_range(name: str, value: Any) -> float:

@@ -26,7 +26,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from sklinear._alphas import automatic_alphas, positive
+from sklinear._alphas import MOST_ALPHAS, automatic_alphas, positive
 from sklinear._base import LinearClassifier
 from sklinear._callbacks import CallbackSupportMixin, subtask, with_callbacks
 from sklinear._cells import (
@@ -73,7 +73,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     _doc_link_url_param_generator = LinearClassifier._doc_link_url_param_generator
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
-        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "alphas": [Interval(Integral, 1, MOST_ALPHAS, closed="both"), "array-like"],
         "cv": ["cv_object"],
         "scoring": [
             StrOptions(set(get_scorer_names())),

@@ -108,6 +108,13 @@ def test_a_bad_parameter_is_named_with_what_was_expected(
     assert_refused(model, name, value, expected)
 
 
+@pytest.mark.parametrize("name", ["alpha", "tol", "max_iter", "batch_size", "verbose"])
+@pytest.mark.parametrize("bits", [63, 1300, 16000])
+def test_ints_beyond_all_sense_are_named(model, name, bits):
+    with pytest.raises(ValueError, match=f"^{name} must be at most 4.*, got an int of"):
+        model.set_params(**{name: 2**bits}).fit(X, y)
+
+
 @pytest.mark.parametrize(("name", "value", "expected"), SVM_CASES)
 def test_a_bad_svm_parameter_is_named_with_what_was_expected(name, value, expected):
     assert_refused(LinearSVMClassifier(), name, value, expected)

@@ -776,6 +776,7 @@ def test_a_second_fit_forgets_the_first(kind):
 
 BAD = {
     "no alphas": ("svm", {"alphas": []}, "alphas must be .* at least one"),
+    "too many": ("svm", {"alphas": 2**31}, "alphas.* must be an int in .*10000"),
     "negative": ("softmax", {"alphas": [1.0, -1.0]}, "alphas must be .* > 0"),
     "zero": ("softmax", {"alphas": [0.0, 1.0]}, "alphas must be .* > 0"),
     "nan": ("svm", {"alphas": [np.nan]}, "alphas must be .*finite.*nan"),
