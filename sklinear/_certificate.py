@@ -209,9 +209,9 @@ def _proven(
 
     variables = Variables(mean, np.ones(d))
     objective = Objective(data, loss, alpha, fit_intercept, variables)
-    share, conjugate, pulled = 0.0, visit.conjugate, visit.pulled
+    share, kept, conjugate, pulled = 0.0, 1.0, visit.conjugate, visit.pulled
     if fit_intercept:
-        share, conjugate, pulled = balanced(
+        share, kept, conjugate, pulled = balanced(
             objective, visit.residual, conjugate, pulled
         )
     # the scores have the pass's precision; their sums and a class-wise point float64's
@@ -240,7 +240,7 @@ def _proven(
             add_scaled(pulled, 2 * alpha, W)  # E from here on
         add_scaled(visit.pulled, 2 * alpha, W)
         slack = _norm(pulled) + hidden
-        drift = graph.drift(doubled * gap, slack, share=share, room=reach)
+        drift = graph.drift(doubled * gap, slack, kept=kept, room=reach)
         v = graph.solve(-visit.residual)
         if np.ptp(v) < reach:
             z = np.sqrt(max(float(v @ graph.laplacian @ v), 0.0))
@@ -292,12 +292,12 @@ class _Graph:
         return _norm(E) + np.sqrt(max(float(v @ self.longest @ v), 0.0))
 
     def drift(
-        self, gap: float, slack: float, room: float, share: float = 0.0, z: float = 0.0
+        self, gap: float, slack: float, room: float, kept: float = 1.0, z: float = 0.0
     ) -> np.ndarray:
         """Bound on (c*_b - c_b) - (c*_a - c_a) for each pair of classes, (k, k)."""
         k = len(self.laplacian)
         unknown = np.where(np.eye(k, dtype=bool), 0.0, np.inf)
-        if self.cut or not (np.isfinite(gap) and share < 1):
+        if self.cut or not (np.isfinite(gap) and kept > 0):
             return unknown
         q = _between(self.inverse)
         squares = self.longest
@@ -306,8 +306,8 @@ class _Graph:
             squares = M @ M.T
         squares = _between(self.inverse @ squares @ self.inverse)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            bend = q / (1 - share) + squares / (4 * self.alpha)
-            t = np.minimum(np.sqrt(gap / bend), room * (1 - share) / q)
+            bend = q / kept + squares / (4 * self.alpha)
+            t = np.minimum(np.sqrt(gap / bend), room * kept / q)
             drift = gap / t + t * bend + 2 * z * np.sqrt(q)
             drift += slack * np.sqrt(squares) / (2 * self.alpha)
         np.fill_diagonal(drift, 0.0)  # 0 / 0

@@ -21,15 +21,15 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
 
     The intercept's constraint is met by mixing in a second dual point, U_z, that only
     depends on the class: U' = (1 - t) U + t U_z with 1' U' = 0. L* being convex, its
-    values mix to an upper bound, so D' is valid, and t is of the size of 1' U. What
-    remains of 1' U' is the rounding of k sums. Without ``balance`` the constraint is
+    values mix to an upper bound, so D' is valid, and t is of the size of 1' U, beside
+    the masses of the classes, of which one may be tiny. What remains of 1' U' is the rounding of k sums. Without ``balance`` the constraint is
     ignored, and the value is no bound.
     """
     if objective.alpha == 0:
         return 0.0  # D is -inf unless X' U = 0 exactly, which rounding never meets
     conjugate, pulled = at.conjugate, at.pulled
     if objective.fit_intercept and balance:
-        _, conjugate, pulled = balanced(objective, at.residual, conjugate, pulled)
+        *_, conjugate, pulled = balanced(objective, at.residual, conjugate, pulled)
     value = -conjugate - float(np.vdot(pulled, pulled)) / (4 * objective.alpha)
     return max(value, 0.0)
 
@@ -49,23 +49,24 @@ def distance(objective: Objective, at: Evaluation, dual: float) -> float:
 
 def balanced(
     objective: Objective, residual: np.ndarray, conjugate: float, pulled: np.ndarray
-) -> tuple[float, float, np.ndarray]:
-    """t, and of U' = (1 - t) U + t U_z the conjugate sum and X' U' (d, k)."""
+) -> tuple[float, float, float, np.ndarray]:
+    """t, 1 - t, and of U' = (1 - t) U + t U_z the conjugate sum and X' U' (d, k)."""
     data, loss = objective.data, objective.loss.exact
-    t, G = balancing_point(residual, data.class_masses)
+    t, kept, G = balancing_point(residual, data.class_masses)
     if t == 0:
-        return t, conjugate, pulled
+        return t, kept, conjugate, pulled
     cost = float(loss.conjugate(G, np.arange(len(G))) @ data.class_masses)
     mixed = data.of_classes(objective.variables.mean, G)
     mixed *= t
-    add_scaled(mixed, 1 - t, pulled)
-    return t, (1 - t) * conjugate + t * cost, mixed
+    add_scaled(mixed, kept, pulled)
+    return t, kept, kept * conjugate + t * cost, mixed
 
 
 def balancing_point(
     residual: np.ndarray, masses: np.ndarray
-) -> tuple[float, np.ndarray]:
-    """t and G (k, k), the score gradient of every sample of a class, that cancel 1' U.
+) -> tuple[float, float, np.ndarray]:
+    """t, 1 - t and G (k, k), the score gradient of every sample of a class, that cancel
+    1' U.
 
     Classes with too large a sum hand mass on to those with too small a one, in
     proportion; t is the least for which no class hands on more than its own mass, which
@@ -74,12 +75,13 @@ def balancing_point(
     gives, takes = np.maximum(residual, 0), np.maximum(-residual, 0)
     need = float((gives / masses).max())
     if not (need > 0 and takes.sum() > 0):
-        return 0.0, np.zeros((len(masses), len(masses)))
-    t = need / (1 + need)
+        return 0.0, 1.0, np.zeros((len(masses), len(masses)))
+    kept = 1 / (1 + need)  # which 1 - t would not tell where a class has next to none
+    t = need * kept
     flow = np.outer(gives / need, takes / takes.sum())  # (from, to), (1 - t) / t = need
     G = flow / masses[:, None]
     np.fill_diagonal(G, -G.sum(axis=1))
-    return t, G
+    return t, kept, G
 
 
 def relative_gap(primal: float, dual: float) -> float:

@@ -277,6 +277,28 @@ def test_columns_of_zeros_are_no_information_without_a_penalty_either(
     assert fit(model, container(padded), y, may_warn=True) <= value * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "d", "k"), [(30, 100, 3), (60, 100, 6), (200, 300, 2)])
+def test_without_a_penalty_nothing_is_learnt_outside_the_span_of_the_rows(
+    model, solver, dtype, n, d, k
+):
+    # the softmax's were 1e10 of a random direction there: labels of other rows by chance
+    rng = np.random.default_rng(4)
+    centres = 1.5 * rng.normal(size=(k, d)) / np.sqrt(2)
+    y, others = rng.permutation(np.arange(2 * n) % k).reshape(2, n)
+    X = (rng.normal(size=(n, d)) + centres[y]).astype(dtype)
+    fit(model.set_params(alpha=0.0, solver=solver), X, y, may_warn=True)
+    assert model.score(X, y) == 1
+    assert model.score(rng.normal(size=(n, d)) + centres[others], others) > 0.95
+    centred = X.astype(float) - X.mean(axis=0, dtype=float)  # of rank n - 1
+    inside = model.coef_ @ np.linalg.pinv(centred, rcond=1e-6) @ centred
+    # the basis of a float32 X is known to 1e-7
+    np.testing.assert_allclose(
+        model.coef_, inside, rtol=0, atol=1e-5 * np.abs(inside).max()
+    )
+
+
 @pytest.mark.parametrize("value", [0.1, 1e4 + 0.1])
 @pytest.mark.parametrize("alpha", [0.0, 1e-100])
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Bounds hold where what is bounded is as small as the rounding of 1."""
 
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -276,3 +277,29 @@ def test_rows_less_a_centre_say_the_same(exact, dtype, witness):
     norms = np.sqrt(distances) * np.linalg.norm(W) + np.abs(at.b.astype(float)).max()
     norms += np.abs(centre) @ np.abs(W).max(axis=1)
     assert 0 < centred.lifted <= plain.size * norms.max() * (1 + 1e-6)
+
+
+@hidden
+@pytest.mark.parametrize("mass", [1e-9, 1e-11, 1e-13, 1e-14])
+def test_a_class_of_next_to_no_mass_is_balanced_exactly(solver, mass):
+    # what a class-wise point leaves of the other is less than the rounding of 1
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(6, 1)), np.repeat([0, 1], 3)
+        weights = np.where(y == 0, mass, 1.0) * rng.uniform(0.5, 1, size=6)
+        alpha = 10 ** rng.uniform(-3, 0)
+        model = classifier("hinge", solver=solver, alpha=alpha, tol=1e-10)
+        model.fit(X, y, weights)
+
+        def objective(w, b, X=X, y=y, weights=weights, alpha=alpha):
+            signs = [1 if label else -1 for label in y]
+            losses = [
+                Fraction(c) * max(0, 1 - s * (w * Fraction(x) + b))
+                for c, s, x in zip(weights.tolist(), signs, X[:, 0], strict=True)
+            ]
+            return (
+                sum(losses) / sum(map(Fraction, weights)) + Fraction(alpha) * w**2 / 2
+            )
+
+        P = objective(Fraction(model.coef_[0, 0]), Fraction(model.intercept_[0]))
+        assert float((P - objective(Fraction(0), Fraction(1))) / P) <= model.dual_gap_

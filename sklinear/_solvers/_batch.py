@@ -145,16 +145,16 @@ class Batch:
             if not np.vdot(slack, slack) <= 4 * alpha * tol * at.value[b]:
                 continue
             pulled = slack - 2 * alpha * W
-            t = cost = 0.0
+            t, kept, cost = 0.0, 1.0, 0.0
             conjugate = np.vdot(pulled, W) + alpha * np.vdot(W, W) - at.value[b]
             if self.fit_intercept:
                 residual, masses = at.gradient[d, b], part.class_masses
                 conjugate += np.vdot(residual, params[d, b])
-                t, G = balancing_point(residual, masses)
+                t, kept, G = balancing_point(residual, masses)
                 cost = self.loss.conjugate(G, np.arange(len(masses))) @ masses
                 of_classes = part.of_classes(self.variables.mean, G)
-                pulled = (1 - t) * pulled + t * of_classes
-            dual = -(1 - t) * conjugate - t * cost
+                pulled = kept * pulled + t * of_classes
+            dual = -kept * conjugate - t * cost
             dual -= np.vdot(pulled, pulled) / (4 * alpha)
             near[b] = at.value[b] - dual <= tol * at.value[b]
         return near

@@ -83,16 +83,18 @@ def dual(
     free: an epoch holds it near where it was by a proximal term eps ||b - b_ref||^2,
     and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). After
     SLOW epochs W is held near an anchor that follows too (Lin et al. 2015). What is
-    so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; so
-    does, for there is no dual, alpha = 0; and, after many epochs, what dense Newton
-    steps are for at all, what epochs lead nowhere with, and what those left will not do
-    for: these where params are not too many for Newton. The softmax of dense rows and
+    so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; and so
+    does, after many epochs, what dense Newton steps are for at all, what epochs lead
+    nowhere with, and what those left will not do for: these where params are not too
+    many for Newton. For alpha = 0 there is no dual, and it is ``lbfgs``. The softmax of dense rows and
     many params goes to ``newton`` then, and where its objective is below what float64
     tells of probabilities near 1. Few dense rows of many features are solved in the
     space that they span, as in ``newton``.
     O(n d k) time an epoch, O((n + d) k) memory.
     """
     kernels = import_kernels()
+    if alpha == 0:
+        return _lbfgs.lbfgs(data, loss, alpha, fit_intercept, start, options)
     monitor = Monitor.asked(options, len(data.y))
     mean = np.zeros(data.X.shape[1])
     if fit_intercept:
@@ -101,7 +103,7 @@ def dual(
     variables = Variables(mean, np.ones_like(mean))
     objective = Objective(data, loss, alpha, fit_intercept, variables)
     monitor.split = lambda params: options.widen(*objective.split(params))
-    polish = alpha == 0 or is_polished(objective)
+    polish = is_polished(objective)
     if polish:
         exact = data.astype(np.float64)
         scaled = choose_variables(exact, alpha, loss.curvature, fit_intercept)
@@ -111,7 +113,7 @@ def dual(
         for point in (objective.join(*start), np.zeros(objective.shape)):
             certify(objective, point, monitor)
     end = None
-    if alpha > 0 and not monitor.done:
+    if not monitor.done:
         ascent = Ascent(kernels, data, objective.replace(variables=variables), start)
         epochs = EPOCHS if polish else options.max_iter
         apt, trial = is_tried(data, loss), {}  # to Newton's method

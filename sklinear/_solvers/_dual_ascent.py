@@ -332,11 +332,11 @@ class Ascent:
         primal = loss + objective.alpha * square
         if objective.fit_intercept:
             masses = self.data.class_masses
-            t, G = balancing_point(residual, masses)
+            t, kept, G = balancing_point(residual, masses)
             cost = objective.loss.conjugate(G, np.arange(len(masses))) @ masses
-            conjugate = (1 - t) * conjugate + t * float(cost)
+            conjugate = kept * conjugate + t * float(cost)
             np.fill_diagonal(G, G.diagonal() + 1 if self.power == 0 else 0)
-            self.moves.mix(near.A, self.data.y, t, G)
+            self.moves.mix(near.A, self.data.y, t, kept, G)
         self.state, self.anchor = near, None
         self.scales = self.scales._replace(coef=1 / (2 * objective.alpha))
         self.rebuild()

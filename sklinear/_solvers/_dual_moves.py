@@ -68,9 +68,11 @@ def move(
 
 
 @compiled
-def mix(A: np.ndarray, labels: np.ndarray, t: float, G: np.ndarray) -> None:
-    """A = (1 - t) A + t G of each row's class."""
+def mix(
+    A: np.ndarray, labels: np.ndarray, t: float, kept: float, G: np.ndarray
+) -> None:
+    """A = kept A + t G of each row's class, kept being 1 - t."""
     n, k = A.shape
     for i in range(n):
         for j in range(k):
-            A[i, j] = (1 - t) * A[i, j] + t * G[labels[i], j]
+            A[i, j] = kept * A[i, j] + t * G[labels[i], j]

@@ -65,7 +65,9 @@ def framed(
         dual = _transferred(objective, found.witness)
         if dual > monitor.dual:
             monitor.dual, monitor.witness = dual, found.witness
-    if not (monitor.done or monitor.spent):
+    # what rounding leaves outside that space would grow without a penalty
+    over = monitor.done or monitor.spent or (found is not None and alpha == 0)
+    if not over:
         solve(objective, monitor)
     return concluded(objective, monitor, "iterations")
 
