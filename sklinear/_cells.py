@@ -225,12 +225,17 @@ class _HeldOut:
         weights = self.params.get("sample_weight")
         self.weights = None if weights is None else np.asarray(weights)
         counted = slice(None) if self.weights is None else self.weights != 0
+        # of classes that the model has not: no column of its probabilities is theirs,
+        # though a scorer that is told of no classes may take another's
+        self.unseen: np.ndarray = np.empty(0)
+        if search.quick == "neg_log_loss":
+            self.unseen = np.unique(np.asarray(self.y)[counted][~self.known[counted]])
         self.easy = (  # to score by what the scorer's name says
             search.quick is not None
             and set(self.params) <= {"sample_weight"}
             and len(test) > 0
             and (weights is None or np.sum(weights) > 0)
-            and (search.quick == "accuracy" or self.known[counted].all())
+            and not len(self.unseen)
         )
 
 
@@ -327,6 +332,11 @@ class _Scorer:
     def _scores(self, model: LinearClassifier) -> tuple[Any, list[str]]:
         """What the scorer says, nan where it fails, and the errors."""
         search, names, held_out = self.search, self.search.multimetric, self.held_out
+        if len(held_out.unseen):
+            return math.nan, [
+                "ValueError: the log loss of held-out rows needs all of their classes "
+                f"in the rows of the fit, which have none of {held_out.unseen}.\n"
+            ]
         # a copy for each, in case a scorer changes it
         X = _safe_indexing(
             search.X if search.given is None else search.given, held_out.rows

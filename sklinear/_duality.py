@@ -22,8 +22,9 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
     The intercept's constraint is met by mixing in a second dual point, U_z, that only
     depends on the class: U' = (1 - t) U + t U_z with 1' U' = 0. L* being convex, its
     values mix to an upper bound, so D' is valid, and t is of the size of 1' U, beside
-    the masses of the classes, of which one may be tiny. What remains of 1' U' is the rounding of k sums. Without ``balance`` the constraint is
-    ignored, and the value is no bound.
+    the masses of the classes, of which one may be tiny. What remains of 1' U' is the
+    rounding of k sums. Without ``balance`` the constraint is ignored, and the value is
+    no bound.
     """
     if objective.alpha == 0:
         return 0.0  # D is -inf unless X' U = 0 exactly, which rounding never meets

@@ -283,7 +283,7 @@ def test_columns_of_zeros_are_no_information_without_a_penalty_either(
 def test_without_a_penalty_nothing_is_learnt_outside_the_span_of_the_rows(
     model, solver, dtype, n, d, k
 ):
-    # the softmax's were 1e10 of a random direction there: labels of other rows by chance
+    # the softmax's was 1e10 of a random direction there: labels by chance
     rng = np.random.default_rng(4)
     centres = 1.5 * rng.normal(size=(k, d)) / np.sqrt(2)
     y, others = rng.permutation(np.arange(2 * n) % k).reshape(2, n)

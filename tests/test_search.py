@@ -436,6 +436,24 @@ def test_a_log_loss_is_nan_only_where_a_class_was_never_seen():
     assert table["split0_test_score"][0] == pytest.approx(logs.mean(), abs=1e-3)
 
 
+def test_a_log_loss_is_nan_where_as_many_other_classes_were_seen():
+    # scikit-learn's scorer would take the probability of 0 for that of 1, and so on
+    rng = np.random.default_rng(1)
+    X, site = rng.normal(size=(90, 3)), np.repeat([0, 1, 2], 30)
+    y = np.r_[np.tile([1, 2], 15), np.tile([0, 1], 30)]
+    X[np.arange(90), y] += 2
+    search = search_of("softmax", cv=LeaveOneGroupOut(), refit=True)
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        table = search.fit(X, y, groups=site).cv_results_
+    assert "which have none of [2]" in str(caught[0].message)
+    assert np.isnan(table["split0_test_score"]).all()
+    others = table["split1_test_score"] + table["split2_test_score"]
+    assert np.isfinite(others).all()
+    weights = np.where((site == 0) & (y == 2), 0.0, 1.0)  # which nobody scores
+    table = search.fit(X, y, groups=site, sample_weight=weights).cv_results_
+    assert np.isfinite(table["split0_test_score"]).all()
+
+
 def test_a_fold_that_cannot_be_fitted_is_nan_as_in_grid_search():
     X, y = IRIS[:2]
     rows = np.arange(150)

@@ -86,10 +86,10 @@ def dual(
     so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; and so
     does, after many epochs, what dense Newton steps are for at all, what epochs lead
     nowhere with, and what those left will not do for: these where params are not too
-    many for Newton. For alpha = 0 there is no dual, and it is ``lbfgs``. The softmax of dense rows and
-    many params goes to ``newton`` then, and where its objective is below what float64
-    tells of probabilities near 1. Few dense rows of many features are solved in the
-    space that they span, as in ``newton``.
+    many for Newton. For alpha = 0 there is no dual, and it is ``lbfgs``. The softmax of
+    dense rows and many params goes to ``newton`` then, and where its objective is below
+    what float64 tells of probabilities near 1. Few dense rows of many features are
+    solved in the space that they span, as in ``newton``.
     O(n d k) time an epoch, O((n + d) k) memory.
     """
     kernels = import_kernels()
