@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklinear import LinearSVMClassifier, SoftmaxClassifier
+from sklinear import LinearSVMClassifier, LinearSVMClassifierCV, SoftmaxClassifier
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, SquaredHinge
 from sklinear._objective import Objective
@@ -203,3 +203,13 @@ def test_folds_of_few_rows_are_copied_from_a_large_X(kind, monkeypatch):
     problems = [(LOSSES[kind], 0.1)]
     assert len([*solve_grid(data, problems, [few, many], True, "lbfgs", options)]) == 2
     assert seen == [n // 3, n]
+
+
+@pytest.mark.parametrize("seed", [3, 9, 25, 37])
+def test_a_tight_tol_of_unscaled_rows_is_proven_in_more_than_float64(seed):
+    # as for a plain fit: a search ended near its tol for rounding, with a warning
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(8, 12))
+    X = np.round(rng.normal(size=(n, 12)) * 10 ** rng.uniform(0, 4, 12))
+    cells = {"losses": ["squared_hinge"], "alphas": [0.02, 0.1], "cv": 2}
+    LinearSVMClassifierCV(tol=1e-10, refit=False, **cells).fit(X, np.arange(n) % 3)
