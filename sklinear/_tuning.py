@@ -139,7 +139,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights >= 0, for the fits and for those scorers that take weights.
+            Weights >= 0, for the fits and for those scorers that take weights (which
+            GridSearchCV hands on to scorers too since scikit-learn 1.7).
         **params : dict
             ``groups`` for the splitter; with ``enable_metadata_routing=True`` whatever
             splitter and scorers request.
