@@ -82,6 +82,7 @@ class Search:
     template: LinearClassifier
     scorer: Any
     quick: str | None  # name of a scorer whose value follows from the scores directly
+    log_losses: list[str]  # names of the scorers that are one
     score_params: dict[str, Any]
     cells: list[Cell]
     problems: list[Problem]
@@ -228,7 +229,7 @@ class _HeldOut:
         # of classes that the model has not: no column of its probabilities is theirs,
         # though a scorer that is told of no classes may take another's
         self.unseen: np.ndarray = np.empty(0)
-        if search.quick == "neg_log_loss":
+        if search.log_losses:
             self.unseen = np.unique(np.asarray(self.y)[counted][~self.known[counted]])
         self.easy = (  # to score by what the scorer's name says
             search.quick is not None
@@ -332,11 +333,13 @@ class _Scorer:
     def _scores(self, model: LinearClassifier) -> tuple[Any, list[str]]:
         """What the scorer says, nan where it fails, and the errors."""
         search, names, held_out = self.search, self.search.multimetric, self.held_out
-        if len(held_out.unseen):
-            return math.nan, [
-                "ValueError: the log loss of held-out rows needs all of their classes "
-                f"in the rows of the fit, which have none of {held_out.unseen}.\n"
-            ]
+        blind = search.log_losses if len(held_out.unseen) else []
+        unseen = [
+            "ValueError: the log loss of held-out rows needs all of their classes in "
+            f"the rows of the fit, which have none of {held_out.unseen}.\n"
+        ]
+        if blind and not names:
+            return math.nan, unseen
         # a copy for each, in case a scorer changes it
         X = _safe_indexing(
             search.X if search.given is None else search.given, held_out.rows
@@ -352,8 +355,9 @@ class _Scorer:
         errors = [scores[name] for name in names if isinstance(scores[name], str)]
         for name, score in scores.items():
             failed = name in names and isinstance(score, str)
+            failed |= name in blind
             scores[name] = math.nan if failed else _number(score, name)
-        return scores, errors
+        return scores, errors + unseen * bool(blind)
 
     def model(self, cell: Cell, solution: Solution) -> LinearClassifier:
         """The plain estimator, as if it had been fitted with a cell's parameters."""

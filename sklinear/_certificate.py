@@ -254,7 +254,7 @@ def _proven(
         radius = float(np.sqrt(best / alpha))
         relative = min(float(best / primal), 1.0) if primal > 0 else 1.0
         found = Certificate(radius, mean, drift, relative, float(primal))
-        return found, rounding + float(blurred**2)
+        return found, rounding + float(blurred * (2 * np.sqrt(gap) + blurred))
 
 
 class _Graph:

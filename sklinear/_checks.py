@@ -27,13 +27,13 @@ def check_params(estimator: Any) -> None:
     """Types and ranges, unless scikit-learn is configured to take them on trust."""
     if get_config()["skip_parameter_validation"]:
         return
-    estimator._validate_params()
     for name, value in estimator.get_params(deep=False).items():
-        if isinstance(value, int) and value > LARGEST_INT:
+        if isinstance(value, int) and abs(value) > LARGEST_INT:
             raise ValueError(
-                f"{name} must be at most {LARGEST_INT}, got an int of "
+                f"{name} must be at most {LARGEST_INT} in size, got an int of "
                 f"{value.bit_length()} bits."
             )
+    estimator._validate_params()
 
 
 def in_range(name: str, value: Any) -> float:

@@ -119,7 +119,7 @@ class Data:
     def _step(self) -> int:
         """Rows of a block."""
         n, d = self.X.shape
-        cast = self.mapped or self.X.dtype != self.dtype
+        cast = self.mapped or self.X.dtype != self.dtype or self.centre is not None
         fewest = FEWEST_CAST_ROWS if cast else FEWEST_ROWS
         values = BLOCK_VALUES // 2 if cast else BLOCK_VALUES
         step = max(fewest, min(BLOCK_SCORES // self.n_classes, values // d))
@@ -245,6 +245,7 @@ class Data:
             return self
         shifted = copy.copy(self)
         shifted.centre = centre
+        shifted.__dict__.pop("_views", None)  # blocks are copies, and smaller
         return shifted
 
     def astype(self, dtype: Any) -> Data:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from sklearn.metrics import check_scoring
+from sklearn.metrics import check_scoring, log_loss
 from sklearn.utils.metadata_routing import _routing_enabled, process_routing
 
 from sklinear._results import ONE_STD
@@ -56,6 +56,12 @@ def quick_name(search: Any) -> str | None:
     if isinstance(name, str) and hasattr(search._plain(), QUICK.get(name, "")):
         return name
     return None
+
+
+def log_losses(scorer: Any) -> list[str]:
+    """Names of those scorers that are scikit-learn's log loss."""
+    named = getattr(scorer, "_scorers", {"score": scorer}).items()
+    return [name for name, one in named if getattr(one, "_score_func", 0) is log_loss]
 
 
 def route(

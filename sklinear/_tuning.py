@@ -55,6 +55,7 @@ from sklinear._results import (
 from sklinear._scoring import (
     check_refit,
     check_scoring_of,
+    log_losses,
     quick_name,
     route,
     without_weights,
@@ -207,6 +208,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             template=self._template(),
             scorer=scorer,
             quick=quick_name(self),
+            log_losses=log_losses(scorer),
             score_params=score_params,
             cells=cells,
             problems=distinct(cells),

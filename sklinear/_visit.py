@@ -16,7 +16,7 @@ import scipy.sparse
 from sklearn.utils.extmath import row_norms
 
 from sklinear._data import Block, Data
-from sklinear._losses import Hinge
+from sklinear._losses import Hinge, SquaredHinge
 from sklinear._objective import Point, pulled_back, scores_of, visits
 
 EPS = float(np.finfo(np.float64).eps)
@@ -44,7 +44,7 @@ class Visit:
         self.lifted = 0.0  # sum of |U_i| times the size of the terms of a score
         self.pulled, self.residual = np.zeros((d, k), dtype), np.zeros(k, dtype)
         self.squares = 0.0  # sum of w_i ||x_i||^2
-        self.kinks = 0.0  # what rounding of the scores may add to the hinge's loss
+        self.kinks = 0.0  # what rounding of scores may add to losses, beyond U times it
         self.lengths = np.zeros((k, k))  # v to sum of w_i ||move of row i||^2
         self.edges = np.zeros((k, k))  # at (y, j): sum of w_i c_ij over the class y
         self.rows: np.ndarray | None = None  # at (y, :, j): the same of w_i c_ij x_i
@@ -82,10 +82,20 @@ class Visit:
         self.squares += float(squares @ block.weights)
         norms = np.sqrt(squares)
         self.reached += float(sizes @ norms)
-        terms = self._terms(block, at, norms)
-        self.lifted += float(sizes @ terms)
+        terms, eps = self._terms(block, at, norms), float(np.finfo(scores.dtype).eps)
+        # those of the intercept were added up in extended precision
+        whole = terms + float(np.finfo(EXTENDED).eps) / eps * (self.far or 0.0)
+        self.lifted += float(sizes @ whole)
         if isinstance(loss, Hinge):
-            self._add_kinks(block, scores, at, terms, rescaled)
+            self._add_kinks(block, scores, at, terms, whole, rescaled)
+            return
+        off = 16 * eps * whole
+        if isinstance(loss, SquaredHinge):
+            near = (loss.margins(scores, block.y) > -off[:, None]).sum(axis=1) - 1
+            hidden = near * off**2
+        else:
+            hidden = bent(loss(scores, block.y)[0], off)
+        self.kinks += float(hidden @ block.weights)
 
     def _terms(self, block: Block, at: Point, norms: np.ndarray) -> np.ndarray:
         """The size of the terms of a score (m,), at most: rounding is relative to it.
@@ -96,9 +106,7 @@ class Visit:
         if self.far is None:
             return norms * float(np.linalg.norm(at.W)) + largest
         terms = np.abs(block.X) @ np.abs(at.W).max(axis=1).astype(block.dtype)
-        # those of the intercept were added up in extended precision
-        finer = float(np.finfo(EXTENDED).eps / np.finfo(block.dtype).eps)
-        return terms.astype(np.float64) + largest + finer * self.far
+        return terms.astype(np.float64) + largest
 
     def _add_kinks(
         self,
@@ -106,6 +114,7 @@ class Visit:
         scores: np.ndarray,
         at: Point,
         terms: np.ndarray,
+        whole: np.ndarray,
         rescaled: bool,
     ) -> None:
         """What rounding hides of the hinge: its slope is 1 where U may be nearly 0.
@@ -116,7 +125,7 @@ class Visit:
         loss, y = at.loss, block.y
         assert isinstance(loss, Hinge)
         eps = float(np.finfo(scores.dtype).eps)
-        off = 16 * eps * terms
+        off = 16 * eps * whole
         near = (loss.margins(scores, y) > -off[:, None]).sum(axis=1) - 1
         rows = np.flatnonzero(near)
         if eps == EPS and len(rows) * at.W.size <= LARGEST_EXACT:
@@ -124,9 +133,9 @@ class Visit:
             exact = scores_of(X, at.W.astype(EXTENDED), at.b)
             change = loss(exact, y[rows])[0] - loss(scores[rows], y[rows])[0]
             self.primal += float(change @ block.weights[rows])
-            off *= float(np.finfo(EXTENDED).eps) / EPS
+            off = 16 * float(np.finfo(EXTENDED).eps) * (terms + (self.far or 0.0))
         if rescaled:
-            off += eps * terms
+            off += eps * whole
         self.kinks += float((off * near) @ block.weights)
 
     def add_leeway(self, block: Block, c: np.ndarray) -> None:
@@ -149,6 +158,15 @@ class Visit:
         totals = of_class @ (wc * (c.sum(axis=1)[:, None] + c))
         self.lengths += Q - totals - totals.T
         np.einsum("ii->i", self.lengths)[:] += totals.sum(axis=1)
+
+
+def bent(values: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """What the softmax may grow by, beyond its gradient times what scores are off.
+
+    As they all are by ``off`` (m,) at most, its ``values`` (m,) are up to exp(2 off)
+    times as large, less what a score each adds: of exp(x) - 1 - x <= 1.1 x^2, x <= 2.
+    """
+    return np.where(off < 1, 5 * values * off**2, 2 * off)
 
 
 def visited(

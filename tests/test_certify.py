@@ -93,7 +93,7 @@ def test_many_classes_have_bounds_without_sums_of_rows(loss, monkeypatch):
     problem = PROBLEMS["blobs"]
     tight = classifier(loss, tol=EXACT).fit(*problem)
     close = classifier(loss, max_iter=10).fit(*problem)
-    monkeypatch.setattr("sklinear._certificate.LARGEST_SUMS", 0)
+    monkeypatch.setattr("sklinear._visit.LARGEST_SUMS", 0)
     loose = classifier(loss, max_iter=10).fit(*problem)
     assert_within(loose, *full_params(tight), *bounds(tight)[:2])
     far = loose._certificate.drift

@@ -1,5 +1,6 @@
 """Bounds hold where what is bounded is as small as the rounding of 1."""
 
+import warnings
 from fractions import Fraction
 from functools import cache
 
@@ -303,3 +304,56 @@ def test_a_class_of_next_to_no_mass_is_balanced_exactly(solver, mass):
 
         P = objective(Fraction(model.coef_[0, 0]), Fraction(model.intercept_[0]))
         assert float((P - objective(Fraction(0), Fraction(1))) / P) <= model.dual_gap_
+
+
+@pytest.mark.parametrize("size", [1e10, 1e12, 1e14])
+def test_scores_that_rounding_takes_far_past_a_met_margin_are_no_proof(solver, size):
+    # of margins that are met U is 0, and U times what a score is off told nothing
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = np.round(30 * rng.normal(size=(40, 2)))
+        y = (X.sum(axis=1) > 0).astype(int)
+        X += 10 * np.where(y, 1, -1)[:, None]
+        far = X + np.round(size * rng.uniform(1, 2, size=2))
+        settings = {"alpha": 10 ** rng.uniform(-11, -6), "solver": solver}
+
+        def objective(model, X, y=y):
+            w = [Fraction(c) for c in model.coef_[0].tolist()]
+            b, alpha = Fraction(float(model.intercept_[0])), Fraction(model.alpha)
+            losses = Fraction(0)
+            for (p, q), label in zip(X.tolist(), y, strict=True):
+                score = w[0] * Fraction(p) + w[1] * Fraction(q) + b
+                losses += max(0, 1 - score * (1 if label else -1)) ** 2
+            return losses / len(y) + alpha * (w[0] ** 2 + w[1] ** 2) / 2
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = classifier("squared_hinge", tol=1e-3, **settings).fit(far, y)
+            near = classifier("squared_hinge", tol=1e-9, **settings).fit(X, y)
+        P = objective(model, far)
+        assert float((P - objective(near, X)) / P) <= model.dual_gap_ + 1e-9
+
+
+def test_a_centred_sum_of_hinges_is_off_by_no_more_than_it_says():
+    # rescored rows are known to extended precision, and so is the centred intercept
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        far = np.round(10 ** rng.uniform(11, 13, size=3))
+        X, y = np.round(3 * rng.normal(size=(12, 3))) + far, np.arange(12) % 3
+        centre, W = X.mean(axis=0), rng.normal(size=(3, 3))
+        b, weights = rng.normal(size=3) - far @ W, np.ones(12) / 12
+        c = b + centre.astype(EXTENDED) @ W
+        at = Point(Hinge(), W.astype(EXTENDED), c)
+        told = visited(Data(X, y, weights, 3), at, 1.0, True, None, False, centre)
+        rows, columns = X.tolist(), W.T.tolist()
+        loss = Fraction(0)
+        for x, label in zip(rows, y, strict=True):
+            s = [
+                sum(Fraction(p) * Fraction(q) for p, q in zip(x, w, strict=True))
+                + Fraction(own)
+                for w, own in zip(columns, b.tolist(), strict=True)
+            ]
+            hinges = [max(Fraction(0), one - s[label] + 1) for one in s]
+            loss += (sum(hinges) - hinges[label]) / 12
+        off = abs(float(Fraction(told.primal) - loss))
+        assert off <= told.kinks + 8 * EPS * float(loss)

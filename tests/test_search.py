@@ -449,6 +449,12 @@ def test_a_log_loss_is_nan_where_as_many_other_classes_were_seen():
     assert np.isnan(table["split0_test_score"]).all()
     others = table["split1_test_score"] + table["split2_test_score"]
     assert np.isfinite(others).all()
+    search.set_params(scoring=["accuracy", "neg_log_loss"], refit="accuracy")
+    with pytest.warns(UserWarning, match="non-finite|Scoring failed"):
+        several = search.fit(X, y, groups=site).cv_results_
+    assert np.isnan(several["split0_test_neg_log_loss"]).all()
+    np.testing.assert_array_equal(several["split0_test_accuracy"] > 0.2, True)
+    search.set_params(scoring=None, refit=True)
     weights = np.where((site == 0) & (y == 2), 0.0, 1.0)  # which nobody scores
     table = search.fit(X, y, groups=site, sample_weight=weights).cv_results_
     assert np.isfinite(table["split0_test_score"]).all()

@@ -11,7 +11,7 @@ from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge
 from sklinear._objective import Point
 from sklinear._solvers._dual_blocks import compiled, largest
-from sklinear._visit import EPS, LARGEST_EXACT, Visit, visited
+from sklinear._visit import EPS, LARGEST_EXACT, Visit, bent, visited
 
 TINY = 1e-20  # exp of a score below the largest from which on logs are exact
 
@@ -64,10 +64,14 @@ def visited_compiled(
     visit.lifted = (off[0] * visit.reached + off[1] * visit.size) / (16 * EPS)
     visit.residual = by_class.sum(axis=0)
     visit.squares = float(np.square(norms) @ data.weights)
+    hidden = off[0] * norms + off[1]
     if power == 1:
-        hidden = off[0] * norms + off[1]
-        hidden *= 1 + rescaled / 16
-        visit.kinks = float((hidden * near) @ data.weights)
+        hidden *= (1 + rescaled / 16) * near
+    elif power == 2:
+        hidden = near * hidden**2
+    else:
+        hidden = bent(values, hidden)
+    visit.kinks = float(hidden @ data.weights)
     if fit_intercept:
         for block in data:
             visit.add_leeway(block, leeway[block.rows])

@@ -65,9 +65,10 @@ def framed(
         dual = _transferred(objective, found.witness)
         if dual > monitor.dual:
             monitor.dual, monitor.witness = dual, found.witness
-    # what rounding leaves outside that space would grow without a penalty
-    over = monitor.done or monitor.spent or (found is not None and alpha == 0)
-    if not over:
+    # without a penalty the softmax goes on to infinity, and with it what rounding
+    # leaves outside that space
+    endless = alpha == 0 and not loss.reaches_zero
+    if not (monitor.done or monitor.spent or (endless and found is not None)):
         solve(objective, monitor)
     return concluded(objective, monitor, "iterations")
 

@@ -414,10 +414,10 @@ def _step(
         if H.objective is not objective:
             del H  # a copy of its rows
             change = objective.push(step)
-    if (
-        objective.alpha == 0
-    ):  # nothing holds what all classes share, and no loss sees it
+    if objective.alpha == 0:
+        # nothing holds what all classes share, and no loss sees it
         step -= step.mean(axis=1)[:, None]
+        change = objective.push(step)
     end = line_search(objective, state, step, change)
     preconditioner.took(end.length if end else 0.0)
     if end is None:
