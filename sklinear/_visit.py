@@ -70,7 +70,8 @@ class Visit:
         """One block's share; its dual point is made of ``gradient`` (m, k)."""
         loss = at.loss
         weights = block.weights[:, None]
-        self.primal += float(loss(scores, block.y)[0] @ block.weights)
+        values = loss(scores, block.y)[0]
+        self.primal += float(values @ block.weights)
         self.conjugate += float(loss.conjugate(gradient, block.y) @ block.weights)
         U = gradient * weights
         self.inner += np.vdot(U.T, scores.T)  # whose columns are contiguous
@@ -94,7 +95,7 @@ class Visit:
             near = (loss.margins(scores, block.y) > -off[:, None]).sum(axis=1) - 1
             hidden = near * off**2
         else:
-            hidden = bent(loss(scores, block.y)[0], off)
+            hidden = bent(values, off)
         self.kinks += float(hidden @ block.weights)
 
     def _terms(self, block: Block, at: Point, norms: np.ndarray) -> np.ndarray:
