@@ -37,14 +37,14 @@ from sklinear._checks import (
     stream_classes,
     weights_of_classes,
 )
-from sklinear._data import Data, computing_dtype
+from sklinear._data import Data, computing_dtype, spread
 from sklinear._distributed import Blocks, is_dask, without_rows
 from sklinear._losses import Hinge, Loss
 from sklinear._mapped import Mapped, is_mapped
 from sklinear._predictor import UNREAD, LinearPredictor, checksum, dense, rows_of
 from sklinear._solvers import SOLVERS, Options, Reporter, Solution, choose
 from sklinear._solvers._intercept import tidied
-from sklinear._solvers._stream import Stream, partial_sgd, touched
+from sklinear._solvers._stream import Stream, filled, partial_sgd, touched
 from sklinear._threads import single_threaded_blas
 
 NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
@@ -153,16 +153,18 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         listener = Listener(self, X, y, sample_weight)
         if is_dask(X):
             data, classes = self._distributed_data(X, y, sample_weight)
+            columns = None
         else:
             X, y = self._validate_data(X, y)
             weights = self._sample_weights(X, sample_weight)
             classes, labels, weights = self._labels_and_weights(y, weights)
+            columns, X = filled(X)
             data = Data(loaded(X, len(classes)), labels, weights, len(classes))
             data = data.counted(FEW)
-        n_features = data.shape[1]
-        start = np.zeros((n_features, len(classes))), np.zeros(len(classes))
+        start = np.zeros((data.shape[1], len(classes))), np.zeros(len(classes))
+        n_features = self.n_features_in_
         if self.warm_start and hasattr(self, "coef_"):
-            W, b = self._full_params(classes, n_features)
+            W, b = self._full_params(classes, n_features, columns)
             start = W, b * self.fit_intercept
         loss, alpha, scale, scale_of_objective = self._problem()
         solver = self.solver
@@ -172,6 +174,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         def fitted(W: np.ndarray, b: np.ndarray) -> dict[str, Any]:
             """The attributes that prediction needs."""
             coef, intercept = rows_of(W, b, data.dtype, scale)
+            coef = spread(coef, columns, n_features)
             return {"classes_": classes, "coef_": coef, "intercept_": intercept}
 
         self._forget_proofs()
@@ -198,7 +201,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     loss,
                     alpha,
                     self.fit_intercept,
-                    *self._full_params(classes, n_features),
+                    *self._full_params(classes, n_features, columns),
                     solution.value * (1 - solution.gap),
                     solution.value,
                     None if solution.witness is None else solution.witness.point,
@@ -225,7 +228,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             exact = solution.value == 0 and alpha > 0
             self.dual_gap_ = solution.gap if exact else self._certificate.gap
             own = checksum(self.coef_, self.intercept_)
-            self._certificate = self._certificate._replace(of=own)
+            centre = spread(self._certificate.centre[None], columns, n_features)[0]
+            self._certificate = self._certificate._replace(of=own, centre=centre)
             solution = replace(solution, converged=self.dual_gap_ <= self.tol)
         data.close()
         listener.close(history[-1], getattr(self, "dual_gap_", np.nan))

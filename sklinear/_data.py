@@ -310,6 +310,15 @@ def turned(
     return out
 
 
+def spread(part: np.ndarray, columns: np.ndarray | None, d: int) -> np.ndarray:
+    """The numbers (m, some) of some columns among d of them, the others 0."""
+    if columns is None:
+        return part
+    whole = np.zeros((len(part), d), part.dtype)
+    whole[:, columns] = part
+    return whole
+
+
 def _class_sums(data: Data) -> np.ndarray:
     """Weighted sum of the rows of each class, (d, k)."""
     sums = np.zeros((data.shape[1], data.n_classes))

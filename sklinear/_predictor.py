@@ -336,9 +336,10 @@ def checksum(coef: Any, intercept: Any) -> int:
     """By which a change of the numbers is noticed, however they are stored."""
     found = 0
     for part in (coef, intercept):
-        numbers = np.array(dense(part), np.float64, order="C")
-        numbers += 0.0  # sparse ones have no -0.0
-        found = zlib.crc32(numbers.data, found)
+        for row in np.atleast_2d(dense(part)):  # a million numbers take time to copy
+            numbers = np.array(row, np.float64)
+            numbers += 0.0  # sparse ones have no -0.0
+            found = zlib.crc32(numbers.data, found)
     return found
 
 

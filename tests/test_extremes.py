@@ -580,3 +580,41 @@ def test_a_search_gives_it_no_weight_either():
         np.testing.assert_allclose(
             found.cv_results_[table], want.cv_results_[table], atol=1e-3
         )
+
+
+@pytest.mark.parametrize("solver", [*SOLVERS, "auto", "sgd"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("k", [2, 3])
+def test_columns_that_no_sparse_row_has_cost_nothing(model, solver, fit_intercept, k):
+    # a hash of words has a million columns, which every step went through
+    rng = np.random.default_rng(0)
+    few = scipy.sparse.random(79, 150, 0.1, "csr", random_state=0)
+    row = scipy.sparse.csr_matrix(np.ones((1, 150)))  # every column has an entry
+    few = scipy.sparse.csr_matrix(scipy.sparse.vstack([row, few]))
+    labels = np.arange(80) % k
+    places = np.sort(rng.choice(4000, size=150, replace=False))
+    wide = scipy.sparse.csr_matrix(
+        (few.data, places[few.indices], few.indptr), (80, 4000)
+    )
+    others = scipy.sparse.random(40, 4000, 0.01, "csr", random_state=1)
+    model.set_params(solver=solver, fit_intercept=fit_intercept, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of sgd, maybe
+        small = clone(model).fit(few, labels)
+        model.fit(wide, labels)
+    assert model.n_features_in_ == model.coef_.shape[1] == 4000
+    np.testing.assert_array_equal(model.coef_[:, places], small.coef_)
+    assert np.count_nonzero(model.coef_) == np.count_nonzero(small.coef_)
+    np.testing.assert_array_equal(model.intercept_, small.intercept_)
+    np.testing.assert_array_equal(
+        model.predict(others), small.predict(others[:, places])
+    )
+    if solver != "sgd":
+        assert model.dual_gap_ == small.dual_gap_
+        np.testing.assert_array_equal(model.certify(wide), small.certify(few))
+        # of rows with entries elsewhere less may be certain, and no more
+        assert np.all(model.certify(others) <= small.certify(others[:, places]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.set_params(warm_start=True).fit(wide, labels)
+    assert model.coef_.shape[1] == 4000

@@ -32,6 +32,7 @@ from sklinear._solvers._span import Span, forward
 from sklinear._variables import LARGEST_SPARSE_FACTOR
 
 AT_FIRST, LONGEST = 512, 4096  # rows in one metric, a batch at least
+SPARE = 1.5  # columns of X, of those that its rows have, from which the rest is left
 ENOUGH = 0.25  # of a batch: what the losses of fewer rows do says little
 LEAST_SPREAD = 1e3  # of a feature, in units of what rounding leaves of its mean
 
@@ -105,6 +106,18 @@ def touched(X: Any) -> tuple[np.ndarray | None, Any]:
     if not scipy.sparse.issparse(X) or X.shape[1] <= LARGEST_SPARSE_FACTOR:
         return None, X
     return in_columns(X, more=1)
+
+
+def filled(X: Any) -> tuple[np.ndarray | None, Any]:
+    """The columns that sparse rows have, if these are few, and the rows in them alone.
+
+    Of others None and X. A hash of words has a million columns, most of them empty, and
+    steps that work on all of them.
+    """
+    if not scipy.sparse.issparse(X) or X.shape[1] <= LARGEST_SPARSE_FACTOR:
+        return None, X
+    columns, few = in_columns(X)
+    return (columns, few) if SPARE * len(columns) <= X.shape[1] else (None, X)
 
 
 @FINITE_IN_THE_END
