@@ -146,8 +146,11 @@ def certificate(
     hidden &= found.gap > enough
     small = not data.streamed and data.shape[0] * W.size <= LARGEST_REPEATED
     small &= bool(np.finfo(EXTENDED).eps < EPS)
-    if hidden and (small or not data.sparse) and alpha > 0:
-        exact, centre = data, None
+    if hidden and alpha > 0:
+        exact, centre = (
+            data,
+            np.zeros(len(W)),
+        )  # of sparse rows: they stay where they are
         if small:
             exact = copy.copy(data)
             exact.dtype = EXTENDED
@@ -197,7 +200,7 @@ def _proven(
         return Certificate(np.inf, mean, unknown, float(missed), value), 0.0
     args = at, reach, fit_intercept, witness, rescaled
     visit = exact.total(visitor, *args, *(() if centre is None else (centre,)))
-    moved = mean if centre is None else np.zeros(d)
+    moved = mean if centre is None or data.sparse else np.zeros(d)
     if fit_intercept:
         less_outer(visit.pulled, moved, visit.residual)
         if visit.rows is not None:

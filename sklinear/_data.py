@@ -240,8 +240,8 @@ class Data:
         return self.sample(rows, self.weights[rows])
 
     def less(self, centre: np.ndarray | None) -> Data:
-        """The same dense data whose blocks are rows less a centre (d,), if any."""
-        if centre is None:
+        """The same data whose blocks, if dense, are rows less a centre (d,), if any."""
+        if centre is None or self.sparse:
             return self
         shifted = copy.copy(self)
         shifted.centre = centre
