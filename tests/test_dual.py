@@ -709,3 +709,19 @@ def test_columns_that_say_nearly_the_same_are_left_to_lbfgs_in_the_rows_space():
     model = classifier("hinge", solver="dual", alpha=1e-6, random_state=0).fit(X, y)
     assert model.dual_gap_ <= 1e-4
     assert len(model.loss_curve_) == model.n_iter_ > 30
+
+
+@pytest.mark.parametrize("loss", ["softmax", "squared_hinge"])
+def test_auto_leaves_overlapping_one_hot_rows_to_lbfgs(loss):
+    # 3 to 30 times as fast: few classes, ten rows a feature
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    n, d, k, m = 12_000, 1200, 2, 8
+    columns = rng.integers(d // m, size=(n, m)) + d // m * np.arange(m)
+    places = columns.ravel(), np.arange(0, n * m + 1, m)
+    X = scipy.sparse.csr_matrix((np.ones(n * m), *places), (n, d))
+    y = rng.integers(k, size=n)
+    few, many = Data(X, y, np.ones(n) / n, k), Data(X, y, np.ones(n) / n, 10)
+    for alpha in (1e-5, 1e-6):  # ||x||^2 / (alpha n) of 67 and 670
+        assert choose(few, OWN[loss], alpha, 1e-4) == "lbfgs"
+    assert choose(many, OWN[loss], 1e-5, 1e-4) == "dual"  # ten classes may be apart

@@ -17,9 +17,11 @@ EASY_HINGE, EASY_SQUARE = 2.0, 0.2
 HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual
 EASY_HUGE = 0.5  # there, of the hinge
 HARD = 300.0  # and of features that were not scaled they need too many
-# Rows a feature of wide sparse data from which classes overlap and L-BFGS takes few
-# passes over them, but for these ratios of the softmax and of the squared hinge.
-MANY_SPARSE, EASY_MANY, EASY_MANY_SQUARE = 32, 10.0, 2.0
+# Rows a feature of wide sparse data, so many a class but between these, from which
+# classes overlap and L-BFGS takes few passes over them, but for these ratios of the
+# softmax and of the squared hinge.
+SPARSE_A_CLASS, MANY_SPARSE = 2, (8, 32)
+EASY_MANY, EASY_MANY_SQUARE = 10.0, 2.0
 FEW_SPARSE = 4  # rows a feature up to which hinges of sparse rows still do better so
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
 # well, or soon leaves them to Newton, and that ratio, of sparse rows and of dense ones.
@@ -122,7 +124,7 @@ def _fastest(
         needed, even = variances.sum() / (alpha * n), evenness(variances)
     near = meets or (not softmax and n <= FEW_SPARSE * d)
     most = FAR if near else HARD
-    if not hinge and n > MANY_SPARSE * d:
+    if not hinge and n > d * np.clip(SPARSE_A_CLASS * data.n_classes, *MANY_SPARSE):
         most = EASY_MANY if softmax else EASY_MANY_SQUARE
     if pays and wide and needed <= most:
         return "dual"
