@@ -433,7 +433,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 f"tol={self.tol:g}"
             )
             spent = bool(self.n_iter_ >= self.max_iter)  # it may be numpy's
-            remedy = "raise max_iter, tol or alpha"
+            remedy = "raise max_iter, tol or alpha, or scale X"
             rounded = solution.gap <= max(self.tol, self.dual_gap_ / 10)  # as stored
             if not spent or rounded:  # rounding hides what is to gain
                 remedy = "centre or scale X, or raise tol or alpha"

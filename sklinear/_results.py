@@ -172,7 +172,7 @@ def open_gaps(name: str, found: Sequence[Evaluation], tol: float) -> list[Warnin
             f"the worst is proven to be within {max(gaps):.1e} of its optimum "
             f"(relative), not within tol={tol:g}"
         )
-    remedy = "raise max_iter, tol or the smallest alpha"
+    remedy = "raise max_iter, tol or the smallest alpha, or scale X"
     if not any(e.spent for e in early):  # rounding hides what is to gain
         remedy = "centre or scale X, or raise tol or the smallest alpha"
     text = (
