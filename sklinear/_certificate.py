@@ -128,7 +128,8 @@ def certificate(
     smoothed loss and params that have them. W and b are the user's, ``scale`` times
     those of the problem. ``visitor`` is a solver's quicker twin of ``visited``. Where
     only rounding keeps the gap from being ``enough``, the pass is taken once more with
-    the rows centred, if they are dense, and in extended precision, if they are few.
+    rounding counted column by column, the rows centred, if they are dense, and in
+    extended precision, if they are few.
     O(n d k) time, half a pass more with an intercept; O(d k + k^2) memory, and up to
     LARGEST_SUMS numbers.
     """
@@ -147,10 +148,7 @@ def certificate(
     small = not data.streamed and data.shape[0] * W.size <= LARGEST_REPEATED
     small &= bool(np.finfo(EXTENDED).eps < EPS)
     if hidden and alpha > 0:
-        exact, centre = (
-            data,
-            np.zeros(len(W)),
-        )  # of sparse rows: they stay where they are
+        exact, centre = data, np.zeros(len(W))  # where sparse rows stay
         if small:
             exact = copy.copy(data)
             exact.dtype = EXTENDED

@@ -713,7 +713,7 @@ def test_columns_that_say_nearly_the_same_are_left_to_lbfgs_in_the_rows_space():
 
 @pytest.mark.parametrize("loss", ["softmax", "squared_hinge"])
 def test_auto_leaves_overlapping_one_hot_rows_to_lbfgs(loss):
-    # 3 to 30 times as fast: few classes, ten rows a feature
+    # up to 30 times as fast: few classes, ten rows a feature
     pytest.importorskip("numba")
     rng = np.random.default_rng(0)
     n, d, k, m = 12_000, 1200, 2, 8
