@@ -79,7 +79,8 @@ def dual(
     Rows are visited in random order, in most epochs those only that were far from their
     optimum, of the hinges with the classes only that have multipliers; each's k dual
     variables are solved exactly (Keerthi et al. 2008; Wang and Scott
-    2021) while W = -X' U / (2 alpha) follows. The intercept is
+    2021) while W = -X' U / (2 alpha) follows; those of equal rows of several labels are
+    moved together, too, as far as leaves W as it is. The intercept is
     free: an epoch holds it near where it was by a proximal term eps ||b - b_ref||^2,
     and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). After
     SLOW epochs W is held near an anchor that follows too (Lin et al. 2015). What is
@@ -93,6 +94,8 @@ def dual(
     O(n d k) time an epoch, O((n + d) k) memory.
     """
     kernels = import_kernels()
+    from sklinear._solvers._dual_twins import twins_of
+
     if alpha == 0:
         return _lbfgs.lbfgs(data, loss, alpha, fit_intercept, start, options)
     monitor = Monitor.asked(options, len(data.y))
@@ -114,7 +117,8 @@ def dual(
             certify(objective, point, monitor)
     end = None
     if not monitor.done:
-        ascent = Ascent(kernels, data, objective.replace(variables=variables), start)
+        twins, centred = twins_of(data), objective.replace(variables=variables)
+        ascent = Ascent(kernels, data, centred, start, twins)
         epochs = EPOCHS if polish else options.max_iter
         apt, trial = is_tried(data, loss), {}  # to Newton's method
         softmax = isinstance(loss, CrossEntropy)
@@ -174,7 +178,7 @@ def _in_row_space(
     own.history = monitor.history
     own.split = lambda params: options.widen(*space.widen(*inside.split(params)))
     offer_priors(inside, own)
-    narrow = Ascent(ascent.kernels, rotated, inside, space.narrow(*start))
+    narrow = Ascent(ascent.kernels, rotated, inside, space.narrow(*start), ascent.twins)
     lost = descend(narrow, inside, own, options.rng, epochs, trial)
     monitor.pending = own.pending
     ascent.take(narrow)

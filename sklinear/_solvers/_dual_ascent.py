@@ -21,7 +21,7 @@ MANY = 32  # classes beyond which hinges are worked on where they have a multipl
 RARE = 0.02  # of the multipliers above 0 that may be missing in such work, twice
 LEFT_AT_WORK = 0.2  # the same for such work
 LEFT = 0.3  # of the mean gap: what others leave out has less
-FEW = 50  # rows, which are not left out: the intercept would follow what is left alone
+FEW = 50  # rows, of which none is left out, and that alone do not move the intercept
 OFF_CENTRE = 100.0  # squared distance of the mean from 0, in units of the rows' from
 # it, beyond which float32 scores are too inexact for steps as long as the spread allows
 NEARLY_ALL = 0.7  # of the rows' classes, beyond which such work leaves none out
@@ -44,11 +44,13 @@ class Ascent:
         data: Data,
         objective: Objective,
         start: tuple[np.ndarray, np.ndarray],
+        twins: Any,
     ):
-        from sklinear._solvers import _dual_moves, _dual_work
+        from sklinear._solvers import _dual_moves, _dual_twins, _dual_work
 
         (n, d), k = data.X.shape, data.n_classes
         self.working, self.moves = _dual_work, _dual_moves
+        self.settle, self.twins = _dual_twins.settle, twins
         self.kernels, self.data, self.objective = kernels, data, objective
         kinds = {CrossEntropy: 0, Hinge: 1, SquaredHinge: 2}
         self.power = kinds[type(objective.loss)]
@@ -161,15 +163,20 @@ class Ascent:
         scores and their gradient: what a visit could gain.
         """
         state, scales, packed = self.state, self.scales, not self.data.sparse
-        state.b_ref[:] = self.intercept()
         kernels, rows = self.kernels, self.counted
         if self.works and not whole:
+            state.b_ref[:] = self.intercept()
             return (self._work_on(rng) + self.excess) / self.primal
         self._return()
+        if whole and self.twins is not None:
+            y, weights = self.rows.y, self.rows.weights
+            self.settle(self.twins, state.A, y, weights, self.power, self.lists)
         visit = kernels.softmax_epoch if self.power == 0 else kernels.hinge_epoch
         more = (self.lists,) if self.power else ()
         if not whole and len(rows) > FEW:
             rows = rows[self.gaps[rows] > LEFT * self.gaps[rows].mean()]
+        if len(rows) > min(FEW, len(self.counted) - 1):  # few would be long to follow
+            state.b_ref[:] = self.intercept()
         self._visits(len(rows))
         loss = 0.0
         for part_rows, part in self._chunks(rng.permutation(rows)):

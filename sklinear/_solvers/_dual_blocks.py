@@ -235,11 +235,12 @@ def _balance(t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray) -> Any:
 def _distance(
     t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray, level: float
 ) -> float:
-    """Square of the step's length."""
+    """Square of the step's length, as what is left of it changes log q + c q."""
     size = 0.0
     for j in range(len(t)):
-        step = (log_q[j] + c * q[j] - t[j] + level) / (1 + c * q[j])
-        size += step * step
+        bend = 1 + c * q[j]
+        step = (log_q[j] + c * q[j] - t[j] + level) / bend
+        size += bend * step * step
     return size
 
 

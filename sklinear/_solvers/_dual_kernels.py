@@ -78,7 +78,7 @@ def empty(n: int, d: int, k: int, dtype: Any) -> State:
     return State(np.zeros((n, k)), V, *np.zeros((3, k)))
 
 
-NEAR = 1e-3  # square of a step of log q after which a row's solution is good enough
+NEAR = 1e-2  # square of a step of log q, in scores, after which a solution will do
 SOME = 32  # classes beyond which those are left out whose margin holds
 FEW = 4  # of how many classes one changes, that they are changed one by one
 FAR = 1e30  # margin of the true class to itself, which never counts
