@@ -397,6 +397,8 @@ def tell(
             for name, value in vars(model).items()
             if name.endswith("_") and not name.startswith("_")
         }
+        scorers = getattr(search.scorer, "_scorers", search.scorer)
+        fitted |= {"best_estimator_": model, "scorer_": scorers}  # for its own score
     context.call_on_fit_task_begin(**task)
     context.call_on_fit_task_end(**task, reconstruction_attributes=fitted)
 

@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklinear import LinearSVMClassifierCV, SoftmaxClassifier
+from sklinear import LinearSVMClassifierCV, SoftmaxClassifier, SoftmaxClassifierCV
 from sklinear._callbacks import Listener
 from sklinear._data import Data
 from sklinear._solvers._solution import Progress
@@ -342,6 +342,29 @@ def test_the_scoring_monitor_takes_searches_as_grid_search_lets_it(refit):
         return
     rows = monitor.get_logs().data
     assert sum("accuracy" in row for row in rows) >= 2 * 2 * 3  # losses, alphas, folds
+
+
+@needs_callbacks
+@pytest.mark.filterwarnings("ignore:.*found the best mean test score at")
+@pytest.mark.parametrize("scoring", [None, "accuracy", ["neg_log_loss", "accuracy"]])
+def test_a_callback_may_ask_what_a_search_has_found_for_its_score(scoring):
+    class Asking(Recorder):
+        """For the score of the rows of each fit."""
+
+        def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator=None):
+            if isinstance(fitted_estimator, SoftmaxClassifierCV):
+                self.events.append(fitted_estimator.score(X, y))
+
+    asking = Asking()
+    refit = "accuracy" if isinstance(scoring, list) else True
+    search = SoftmaxClassifierCV(
+        alphas=[1e-3, 1e-1], cv=3, scoring=scoring, refit=refit
+    )
+    search.set_callbacks(asking).fit(IRIS.X, IRIS.y)
+    scores = [event for event in asking.events if isinstance(event, float)]
+    assert len(scores) == 2 * 3
+    by_accuracy = 0.8 < min(scores) <= 1
+    assert by_accuracy or (scoring is None and -1 < min(scores) < 0)
 
 
 @needs_callbacks
