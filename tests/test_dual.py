@@ -725,3 +725,26 @@ def test_auto_leaves_overlapping_one_hot_rows_to_lbfgs(loss):
     for alpha in (1e-5, 1e-6):  # ||x||^2 / (alpha n) of 67 and 670
         assert choose(few, OWN[loss], alpha, 1e-4) == "lbfgs"
     assert choose(many, OWN[loss], 1e-5, 1e-4) == "dual"  # ten classes may be apart
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("shape", [(2100, 1000, 50), (1100, 900, 80)])
+def test_auto_takes_the_dual_for_hinges_of_many_classes(loss, shape):
+    # others took from 10 s to minutes for what it does in one or two
+    pytest.importorskip("numba")
+    n, d, k = shape
+    rng = np.random.default_rng(0)
+    data = Data(rng.normal(size=(n, d)), np.arange(n) % k, np.full(n, 1 / n), k)
+    for alpha in (1e-1, 1e-3):
+        assert choose(data, OWN[loss], alpha, 1e-4) == "dual"
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_auto_takes_the_dual_for_texts_of_many_classes(loss):
+    # 4 rows a feature and 77 classes, not scaled: L-BFGS took ten times as long or more
+    pytest.importorskip("numba")
+    n, d, k = 5000, 1200, 77
+    X, y = documents(n, d, k)
+    data = Data(7 * X, y, np.full(n, 1 / n), k)
+    for alpha in (1e-5, 1e-7):
+        assert choose(data, OWN[loss], alpha, 1e-4) == "dual"

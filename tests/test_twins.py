@@ -115,7 +115,7 @@ def brute(X, y, weights):
     return {frozenset(g) for g in groups.values() if len(set(y[g])) > 1}
 
 
-@pytest.mark.parametrize("kind", ["dense", "sparse", "float32", "uint8"])
+@pytest.mark.parametrize("kind", ["dense", "sparse", "array", "float32", "uint8"])
 def test_all_of_them_are_found(kind):
     rng = np.random.default_rng(0)
     X = rng.integers(3, size=(400, 5)).astype(np.float64)
@@ -123,6 +123,8 @@ def test_all_of_them_are_found(kind):
     rows = X.astype(kind) if kind in ("float32", "uint8") else X
     if kind == "sparse":
         rows = scipy.sparse.csr_matrix(X)
+    if kind == "array":
+        rows = scipy.sparse.csr_array(X)
     twins = twins_of(Data(rows, y, weights, K))
     members = np.split(twins.rows, twins.cells[twins.groups[1:-1]])
     assert {frozenset(map(int, group)) for group in members} == brute(X, y, weights)

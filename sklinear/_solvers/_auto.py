@@ -111,13 +111,15 @@ def _fastest(
     share = 1 / min(fits, FITS) if meets or not wide else 1.0
     pays = usable and size > share * small
     few = n < d * (FEW_ROWS if softmax else max(FEW_ROWS, data.n_classes / 2))
-    few &= min(n, d) * data.n_classes <= LARGEST
+    # more than Newton gets on with; the dual does, but for the softmax of dense rows
+    big = size > HUGE or min(n, d) * data.n_classes > LARGEST
+    few &= size <= HUGE if data.sparse else not (big and softmax)
     filled = max(size, n * min(n, d) * data.n_classes // 4)  # Newton fills sparse rows
     least = float(SMALL_FEW_SOFTMAX if softmax else SMALL_FEW)
     if data.sparse and meets:
         least = share * (SMALL_FEW_SPARSE_SOFTMAX if softmax else SMALL_FEW_SPARSE)
     few &= filled * data.n_classes > least
-    few &= usable and size <= HUGE and tol >= ROUGH
+    few &= usable and tol >= ROUGH
     needed = even = np.inf
     if pays or few:
         variances = variances_of(data)
@@ -134,8 +136,11 @@ def _fastest(
     reachable = not (softmax or taller) and tol >= ROUGH
     if pays and reachable and needed <= easy:
         return "dual"
-    if few and not data.sparse and (softmax or needed <= FAR_FEW):
-        correlated = even >= EVEN and _spread(data) < CORRELATED
+    farthest = FAR if big else FAR_FEW
+    if big and not hinge and needed <= EASY_SQUARE:
+        farthest = 0.0  # L-BFGS is the quicker one
+    if few and not data.sparse and (softmax or needed <= farthest):
+        correlated = not big and even >= EVEN and _spread(data) < CORRELATED
         return "newton" if correlated else "dual"
     if few and data.sparse and (softmax or needed <= FAR):
         return "dual"

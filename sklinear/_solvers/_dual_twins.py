@@ -64,12 +64,13 @@ def _keys(data: Data) -> np.ndarray:
 
 def _differ(data: Data, rows: np.ndarray) -> np.ndarray:
     """Whether rows, but for the first, are other than the one before each."""
-    step = max(1, SOME // data.shape[1])
+    values = data.X.nnz // data.shape[0] + 1 if data.sparse else data.shape[1]
+    step = max(1, SOME // values)
     found = [np.zeros(0, bool)]
     for start in range(1, len(rows), step):
         part = rows[start - 1 : start + step]
         unlike = data.X[part[1:]] != data.X[part[:-1]]
-        found.append(unlike.getnnz(axis=1) > 0 if data.sparse else unlike.any(axis=1))
+        found.append(np.diff(unlike.indptr) > 0 if data.sparse else unlike.any(axis=1))
     return np.concatenate(found)
 
 
