@@ -737,6 +737,7 @@ def test_auto_takes_the_dual_for_hinges_of_many_classes(loss, shape):
     data = Data(rng.normal(size=(n, d)), np.arange(n) % k, np.full(n, 1 / n), k)
     for alpha in (1e-1, 1e-3):
         assert choose(data, OWN[loss], alpha, 1e-4) == "dual"
+    assert choose(data, CrossEntropy(), alpha, 1e-4) == "dual"
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -41,6 +41,7 @@ LARGE, TALL = 10**7, 12  # the same and rows a feature, from which Newton pays
 LARGE_SOFTMAX = 5 * 10**6  # the same for the softmax
 TALLER = 2000  # rows a feature: for the hinge, however small
 FAIRLY_TALL = 5  # the same of the hinge of dense rows
+EASY_BIG = 10.0  # the same of the softmax of many numbers and classes
 # Classes from which the softmax of dense rows is the dual's too, up to this ratio.
 SEVERAL, EASY_SEVERAL = 20, 20.0
 MANY = 1000  # params of the softmax of dense rows, from which Newton pays, however few
@@ -111,9 +112,8 @@ def _fastest(
     share = 1 / min(fits, FITS) if meets or not wide else 1.0
     pays = usable and size > share * small
     few = n < d * (FEW_ROWS if softmax else max(FEW_ROWS, data.n_classes / 2))
-    # more than Newton gets on with; the dual does, but for the softmax of dense rows
     big = size > HUGE or min(n, d) * data.n_classes > LARGEST
-    few &= size <= HUGE if data.sparse else not (big and softmax)
+    few &= size <= HUGE or not data.sparse
     filled = max(size, n * min(n, d) * data.n_classes // 4)  # Newton fills sparse rows
     least = float(SMALL_FEW_SOFTMAX if softmax else SMALL_FEW)
     if data.sparse and meets:
@@ -136,10 +136,10 @@ def _fastest(
     reachable = not (softmax or taller) and tol >= ROUGH
     if pays and reachable and needed <= easy:
         return "dual"
-    farthest = FAR if big else FAR_FEW
-    if big and not hinge and needed <= EASY_SQUARE:
-        farthest = 0.0  # L-BFGS is the quicker one
-    if few and not data.sparse and (softmax or needed <= farthest):
+    # others get on with more than that under a strong penalty alone
+    least = 0.0 if hinge else EASY_BIG if softmax else EASY_SQUARE
+    apt = softmax or needed <= (FAR if big else FAR_FEW)
+    if few and not data.sparse and apt and not (big and needed <= least):
         correlated = not big and even >= EVEN and _spread(data) < CORRELATED
         return "newton" if correlated else "dual"
     if few and data.sparse and (softmax or needed <= FAR):
