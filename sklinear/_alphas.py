@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,6 +155,7 @@ def positive(name: str, values: Any) -> list[Any]:
     except (TypeError, ValueError):  # no sequence, or some of different lengths
         array = np.array(None)
     right = array.ndim == 1 and len(array) and array.dtype.kind in "iuf"
+    right = right and not isinstance(values, Mapping)
     low, high = RANGE
     if not (right and all(low <= value <= high for value in array.tolist())):
         raise ValueError(

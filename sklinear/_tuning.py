@@ -286,7 +286,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
     def _alphas(self, data: Data) -> list[Any]:
         """The values of alpha, as they were given or those of the automatic grid."""
-        if not isinstance(self.alphas, Integral):
+        if not isinstance(self.alphas, Integral) or isinstance(self.alphas, bool):
             return positive("alphas", self.alphas)
         units = [
             self._plain(**params)._problem()[:2]

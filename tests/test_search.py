@@ -800,6 +800,8 @@ def test_a_second_fit_forgets_the_first(kind):
 
 BAD = {
     "no alphas": ("svm", {"alphas": []}, "alphas must be .* at least one"),
+    "a truth": ("svm", {"alphas": True}, "alphas must be .* got True"),
+    "a mapping": ("svm", {"alphas": {0.1: 1}}, "alphas must be .* got {0.1: 1}"),
     "too many": ("svm", {"alphas": 2**31}, "alphas.* must be an int in .*10000"),
     "negative": ("softmax", {"alphas": [1.0, -1.0]}, "alphas must be .* > 0"),
     "zero": ("softmax", {"alphas": [0.0, 1.0]}, "alphas must be .* > 0"),
