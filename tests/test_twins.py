@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
 import scipy.optimize
 import scipy.sparse
 from conftest import LOSSES, Problem, classifier, full_params, objective
+from sklearn.exceptions import ConvergenceWarning
 
 from sklinear._data import Data
 
@@ -38,10 +40,10 @@ def conjugates(A, weights, power):
 def a_group(power, labels, seed):
     """Dual variables, labels and weights of equal rows, sorted by label."""
     rng = np.random.default_rng(seed)
-    y = np.sort(labels)
-    A = rng.random((len(y), K)) * rng.integers(2, size=(len(y), K))
+    y, k = np.sort(labels), max(K, max(labels) + 1)
+    A = rng.random((len(y), k)) * rng.integers(2, size=(len(y), k))
     if power == 0:
-        A = rng.dirichlet(np.ones(K), len(y))
+        A = rng.dirichlet(np.ones(k), len(y))
     else:
         A[np.arange(len(y)), y] = 0
     return A, y, rng.random(len(y)) + 0.1
@@ -52,15 +54,19 @@ def settled(A, y, weights, power):
     A, n = A.copy(), len(y)
     cells = np.append(np.flatnonzero(np.diff(y, prepend=-1)), n)
     twins = Twins(np.arange(n), cells, np.array([0, len(cells) - 1]))
-    lists = _dual_kernels.Lists(np.zeros((n, K), np.uint32), np.ones(n, np.int32))
-    for _ in range(200):
-        settle(twins, A, y, weights, power, lists)
+    lists = _dual_kernels.Lists(
+        np.zeros((n, A.shape[1]), np.uint32), np.ones(n, np.int32)
+    )
+    for turn in range(200):
+        settle(twins, A, y, weights, power, lists, turn)
     assert (lists.counts == -1).all()
     return A
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("labels", [[0, 1], [0, 0, 2], [3, 1, 0], [0, 1, 2, 3, 3]])
+@pytest.mark.parametrize(
+    "labels", [[0, 1], [0, 0, 2], [3, 1, 0], [0, 1, 2, 3, 3], range(12)]
+)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_moves_leave_scores_alone_and_are_as_long_as_they_may(loss, labels, seed):
     power = POWERS[loss]
@@ -74,7 +80,11 @@ def test_moves_leave_scores_alone_and_are_as_long_as_they_may(loss, labels, seed
     assert power == 2 or found.max() <= 1
     assert not found[np.arange(len(y)), y].any() or power == 0
     best = optimum(A, y, weights, power, U)
-    assert conjugates(found, weights, power) == pytest.approx(best, abs=1e-6)
+    value, was = (conjugates(it, weights, power) for it in (found, A))
+    if power == 1 and len(labels) > 5:  # longer rounds of moves gain a little more
+        assert was + 0.95 * (best - was) < value <= best * (1 + 1e-9)
+    else:
+        assert value == pytest.approx(best, abs=1e-6)
 
 
 def optimum(A, y, weights, power, U):
@@ -164,3 +174,18 @@ def test_they_take_no_more_epochs_than_others(loss, sparse, alpha):
     Q = objective(other, problem, *full_params(other))
     assert P * (1 - model.dual_gap_) <= Q
     assert Q * (1 - other.dual_gap_) <= P
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("size", [1e20, 1e30, 1e60])
+def test_numbers_of_any_size_leave_many_classes_where_they_are(loss, size):
+    """Scores beyond what stands for "left out" were written beyond an array's end."""
+    X = np.repeat([[size, 1, 0, 0], [1, 0, 0, 1 / size]], 150, 0)
+    problem = Problem(X, np.arange(300) % 60, None)
+    for alpha in (1e-9, 1e3):
+        model = classifier(loss, solver="dual", alpha=alpha, max_iter=12)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(*problem)
+        assert np.isfinite(model.coef_).all()
+        assert 0 <= model.dual_gap_ <= 1

@@ -14,6 +14,7 @@ WIDE = 256  # features of sparse data beyond which Newton's blocks do not fit
 SAMPLE = 1000  # rows that variances are estimated from
 # Dual coordinate ascent needs epochs in proportion to ||x||^2 / (alpha n) beyond these.
 EASY_HINGE, EASY_SQUARE = 2.0, 0.2
+EASY_BIG = 10.0  # up to which the softmax of many numbers and classes is Newton's
 HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual
 EASY_HUGE = 0.5  # there, of the hinge
 HARD = 300.0  # and of features that were not scaled they need too many
@@ -24,7 +25,8 @@ SPARSE_A_CLASS, MANY_SPARSE = 2, (8, 32)
 EASY_MANY, EASY_MANY_SQUARE = 10.0, 2.0
 FEW_SPARSE = 4  # rows a feature up to which hinges of sparse rows still do better so
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
-# well, or soon leaves them to Newton, and that ratio, of sparse rows and of dense ones.
+# well, or soon leaves them to Newton, and that ratio, of sparse rows, or those that are
+# too many for Newton, and of dense ones.
 FEW_ROWS, FAR, FAR_FEW = 8, 1e7, 1e12
 # Spread of such dense rows below which a move for one undoes those for others; of
 # features whose variances are less even it is low for that, and says nothing.
@@ -41,7 +43,6 @@ LARGE, TALL = 10**7, 12  # the same and rows a feature, from which Newton pays
 LARGE_SOFTMAX = 5 * 10**6  # the same for the softmax
 TALLER = 2000  # rows a feature: for the hinge, however small
 FAIRLY_TALL = 5  # the same of the hinge of dense rows
-EASY_BIG = 10.0  # the same of the softmax of many numbers and classes
 # Classes from which the softmax of dense rows is the dual's too, up to this ratio.
 SEVERAL, EASY_SEVERAL = 20, 20.0
 MANY = 1000  # params of the softmax of dense rows, from which Newton pays, however few
@@ -136,11 +137,12 @@ def _fastest(
     reachable = not (softmax or taller) and tol >= ROUGH
     if pays and reachable and needed <= easy:
         return "dual"
-    # others get on with more than that under a strong penalty alone
-    least = 0.0 if hinge else EASY_BIG if softmax else EASY_SQUARE
+    # a strong penalty leaves so much to the others
+    light = big and needed <= (0.0 if hinge else EASY_BIG if softmax else EASY_SQUARE)
     apt = softmax or needed <= (FAR if big else FAR_FEW)
-    if few and not data.sparse and apt and not (big and needed <= least):
-        correlated = not big and even >= EVEN and _spread(data) < CORRELATED
+    if few and not data.sparse and apt and not light:
+        square = big and not (softmax or hinge)
+        correlated = not square and even >= EVEN and _spread(data) < CORRELATED
         return "newton" if correlated else "dual"
     if few and data.sparse and (softmax or needed <= FAR):
         return "dual"

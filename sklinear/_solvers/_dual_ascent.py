@@ -50,7 +50,7 @@ class Ascent:
 
         (n, d), k = data.X.shape, data.n_classes
         self.working, self.moves = _dual_work, _dual_moves
-        self.settle, self.twins = _dual_twins.settle, twins
+        self.settle, self.twins, self.turn = _dual_twins.settle, twins, 0
         self.kernels, self.data, self.objective = kernels, data, objective
         kinds = {CrossEntropy: 0, Hinge: 1, SquaredHinge: 2}
         self.power = kinds[type(objective.loss)]
@@ -79,6 +79,9 @@ class Ascent:
             centre,
         )
         self.least = self.scales.intercept
+        clear = _dual_twins.are_clear
+        if twins and not clear(twins, data.weights, squares, self.scales.coef):
+            self.twins = None
         self.rows = kernels.Rows(
             *csr,
             data.y.astype(np.int64, copy=False),
@@ -170,12 +173,15 @@ class Ascent:
         self._return()
         if whole and self.twins is not None:
             y, weights = self.rows.y, self.rows.weights
-            self.settle(self.twins, state.A, y, weights, self.power, self.lists)
+            dual = state.A, y, weights, self.power, self.lists, self.turn
+            self.settle(self.twins, *dual)
+            self.turn += 1
         visit = kernels.softmax_epoch if self.power == 0 else kernels.hinge_epoch
         more = (self.lists,) if self.power else ()
         if not whole and len(rows) > FEW:
             rows = rows[self.gaps[rows] > LEFT * self.gaps[rows].mean()]
-        if len(rows) > min(FEW, len(self.counted) - 1):  # few would be long to follow
+        # what few of many rows do takes long to bring 1' U back to 0
+        if len(rows) > FEW or len(rows) == len(self.counted):
             state.b_ref[:] = self.intercept()
         self._visits(len(rows))
         loss = 0.0

@@ -196,22 +196,22 @@ def probabilities(
     """Solve log q_j + c q_j = t_j - l, sum q = 1, from a guess of log q and q.
 
     The minimum of sum q log q + c/2 ||q||^2 - t' q over the simplex. Newton's method
-    for log q and l at once, each step of which is explicit. It ends with one that was
-    no longer than the root of ``enough``: the next would have the square of its length.
+    for log q and l at once, each step of which is explicit. It ends with one of which
+    (1 + c q)' step^2, of what it leaves of the equations, is below ``enough``.
     Should it not settle, l is bracketed, which costs a second loop.
     """
     k = len(t)
     for _ in range(12):
         mass, weighted, inverse = _balance(t, c, log_q, q)
         level = (mass - 1 - weighted) / inverse
-        size = _distance(t, c, log_q, q, level)
+        size, missed = _distance(t, c, log_q, q, level)
         for j in range(k):
             log_q[j] -= (log_q[j] + c * q[j] - t[j] + level) / (1 + c * q[j])
         if not size < 400:
             break
         for j in range(k):
             q[j] = exponential(log_q[j])
-        if size < enough:
+        if missed < enough:
             inverse = 1 / total(q)
             for j in range(k):
                 q[j] *= inverse
@@ -234,14 +234,15 @@ def _balance(t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray) -> Any:
 @summing
 def _distance(
     t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray, level: float
-) -> float:
-    """Square of the step's length, as what is left of it changes log q + c q."""
-    size = 0.0
+) -> Any:
+    """Square of the step's length, and the same as it enters log q + c q."""
+    size = missed = 0.0
     for j in range(len(t)):
         bend = 1 + c * q[j]
         step = (log_q[j] + c * q[j] - t[j] + level) / bend
-        size += bend * step * step
-    return size
+        size += step * step
+        missed += bend * step * step
+    return size, missed
 
 
 @compiled

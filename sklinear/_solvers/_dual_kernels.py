@@ -78,7 +78,7 @@ def empty(n: int, d: int, k: int, dtype: Any) -> State:
     return State(np.zeros((n, k)), V, *np.zeros((3, k)))
 
 
-NEAR = 1e-2  # square of a step of log q, in scores, after which a solution will do
+NEAR = 1e-2  # of a step of log q, as below, after which a row's solution is good enough
 SOME = 32  # classes beyond which those are left out whose margin holds
 FEW = 4  # of how many classes one changes, that they are changed one by one
 FAR = 1e30  # margin of the true class to itself, which never counts
@@ -286,7 +286,8 @@ def hinge_epoch(
         add_products(s, rows.data, rows.indices, start, stop, V)
         s[k:] = -FAR
         own = s[y] - 1
-        level[0] = own if k > SOME else -FAR / 2  # of a few classes all are solved for
+        # of a few classes all are solved for; what is left out is at -FAR
+        level[0] = max(own, -FAR / 2) if k > SOME else -FAR / 2
         s[y] = -FAR
         loss = _violated(s, own, power)
         count = 0

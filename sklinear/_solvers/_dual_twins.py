@@ -14,7 +14,9 @@ import numpy as np
 from sklinear._data import Data
 from sklinear._solvers._dual_blocks import compiled
 
-SOME = 2**20  # numbers in rows that are compared at once
+SOME = 2**20  # numbers in rows that are looked at at once
+PAIRED = 4  # others that a cell trades with at a time, to each side
+BLURRED = 1e-2  # of a score, that rounding of multipliers near 1 may change at most
 
 
 class Twins(NamedTuple):
@@ -29,26 +31,31 @@ def twins_of(data: Data) -> Twins | None:
     """The rows that equal one of another label; None if there are none.
 
     Equal rows have the same product with a random vector, by which they are sorted.
+    Where others have it, too, or rounding tells such rows apart, some are missed.
     """
-    y, rows = data.y, np.flatnonzero(data.weights)
-    keys = _keys(data)
-    rows = rows[np.lexsort((y[rows], keys[rows]))]
+    keys, rows = _keys(data), np.flatnonzero(data.weights)
+    rows = rows[np.lexsort((data.y[rows], keys[rows]))]
     first = np.ones(len(rows), bool)  # of a group
     first[1:] = keys[rows[1:]] != keys[rows[:-1]]
-    for _ in range(2):  # by their keys, and those few that may be twins as they are
-        cell = np.diff(y[rows], prepend=-1) != 0
-        group = np.cumsum(first) - 1
-        mixed = np.bincount(group[cell & ~first], minlength=group[-1] + 1) > 0
-        of = mixed[group]
-        rows, first = rows[of], first[of]
-        if not len(rows):
-            return None
-        first[1:] |= _differ(data, rows)
+    mixed = _mixed(first, data.y[rows])
+    rows, first = rows[mixed], first[mixed]  # few are left to be looked at
+    first[1:] |= _differ(data, rows)
+    mixed = _mixed(first, data.y[rows])
+    rows, first = rows[mixed], first[mixed]
+    if not len(rows):
+        return None
     cell = first.copy()
-    cell[1:] |= np.diff(y[rows]) != 0
+    cell[1:] |= np.diff(data.y[rows]) != 0
     cells = np.append(np.flatnonzero(cell), len(rows))
     groups = np.append(np.flatnonzero(first[cells[:-1]]), len(cells) - 1)
     return Twins(rows, cells, groups)
+
+
+def _mixed(first: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which rows are in groups of several labels; of each group, the first row."""
+    group = np.cumsum(first) - 1
+    other = (np.diff(labels, prepend=-1) != 0) & ~first
+    return np.bincount(group[other], minlength=len(first))[group] > 0
 
 
 def _keys(data: Data) -> np.ndarray:
@@ -58,20 +65,36 @@ def _keys(data: Data) -> np.ndarray:
     """
     v = np.random.RandomState(0).standard_normal(data.shape[1])
     if data.sparse:
-        return data.X @ v
+        n = data.shape[0]
+        step = 1 + SOME * n // (data.X.nnz + n)
+        return np.concatenate([data.X[i : i + step] @ v for i in range(0, n, step)])
     return np.concatenate([(block.X * v).sum(axis=1) for block in data])
 
 
 def _differ(data: Data, rows: np.ndarray) -> np.ndarray:
     """Whether rows, but for the first, are other than the one before each."""
-    values = data.X.nnz // data.shape[0] + 1 if data.sparse else data.shape[1]
-    step = max(1, SOME // values)
+    if not len(rows):
+        return np.zeros(0, bool)
+    most = data.shape[1]
+    if data.sparse:
+        most = int((data.X.indptr[rows + 1] - data.X.indptr[rows]).max())
+    step = 1 + SOME // max(most, 1)
     found = [np.zeros(0, bool)]
     for start in range(1, len(rows), step):
         part = rows[start - 1 : start + step]
         unlike = data.X[part[1:]] != data.X[part[:-1]]
         found.append(np.diff(unlike.indptr) > 0 if data.sparse else unlike.any(axis=1))
     return np.concatenate(found)
+
+
+def are_clear(
+    twins: Twins, weights: np.ndarray, squares: np.ndarray, coef: float
+) -> bool:
+    """Whether the last digits of their multipliers are nothing to their scores."""
+    eps = float(np.finfo(float).eps)
+    with np.errstate(over="ignore"):
+        change = eps * coef * weights[twins.rows] * squares[twins.rows]
+    return bool(change.max() <= BLURRED)
 
 
 @compiled
@@ -82,12 +105,14 @@ def settle(
     weights: np.ndarray,
     power: int,
     lists: Any,
+    turn: int,
 ) -> None:
-    """Move the dual variables of twins to where the conjugates are the least.
+    """Move the dual variables of twins towards where the conjugates are the least.
 
     Along directions that leave each group's sum of score gradients as it is: of the
-    softmax, whose groups have one q, at once; of the hinges for two labels at a time.
-    Rows of one label share what they have.
+    softmax, whose groups have one q, at once; of the hinges for two labels at a time,
+    of many labels each with some others, and other ones the next ``turn``. Rows of one
+    label share what they have.
     """
     rows, cells, groups = twins
     k, most = A.shape[1], 0
@@ -107,8 +132,11 @@ def settle(
                 B[c, j] /= mass[c]
         if power == 0:
             _shared(B[:count], mass[:count])
-        for p in range(count * (power > 0)):
-            for q in range(p):
+        reach = (count // 2) * (power > 0)  # cells are in a ring
+        for t in range(min(reach, PAIRED)):
+            step = 1 + (turn * PAIRED + t) % reach
+            for p in range(step if 2 * step == count else count):
+                q = (p + step) % count
                 own, other = y[rows[cells[start + p]]], y[rows[cells[start + q]]]
                 _traded(B[p], B[q], own, other, mass[p], mass[q], power)
         for c in range(count):
