@@ -14,7 +14,9 @@ WIDE = 256  # features of sparse data beyond which Newton's blocks do not fit
 SAMPLE = 1000  # rows that variances are estimated from
 # Dual coordinate ascent needs epochs in proportion to ||x||^2 / (alpha n) beyond these.
 EASY_HINGE, EASY_SQUARE = 2.0, 0.2
-EASY_BIG = 10.0  # up to which the softmax of many numbers and classes is Newton's
+# Up to which few rows of many numbers and classes are left to others: of the softmax,
+# and of the squared hinge.
+EASY_BIG, EASY_BIG_SQUARE = 10.0, 0.03
 HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual
 EASY_HUGE = 0.5  # there, of the hinge
 HARD = 300.0  # and of features that were not scaled they need too many
@@ -137,8 +139,8 @@ def _fastest(
     reachable = not (softmax or taller) and tol >= ROUGH
     if pays and reachable and needed <= easy:
         return "dual"
-    # a strong penalty leaves so much to the others
-    light = big and needed <= (0.0 if hinge else EASY_BIG if softmax else EASY_SQUARE)
+    easy_big = 0.0 if hinge else EASY_BIG if softmax else EASY_BIG_SQUARE
+    light = big and needed <= easy_big
     apt = softmax or needed <= (FAR if big else FAR_FEW)
     if few and not data.sparse and apt and not light:
         square = big and not (softmax or hinge)
