@@ -12,6 +12,7 @@ from sklinear._data import Data
 from sklinear._duality import balancing_point, dual_value
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Objective
+from sklinear._solvers import _dual_together
 from sklinear._solvers._frame import SPLIT
 
 DAMPING = 30.0  # of the intercept, in units of alpha / (mean squared norm of the rows)
@@ -195,6 +196,40 @@ class Ascent:
             self.excess = self.objective.alpha * PULL**2 * square
         self.gap = (float(self.gaps.sum()) + self.excess) / self.primal
         return self.gap
+
+    def settle_outstanding(self) -> None:
+        """Solve for the few rows that hold most of the gap, if there are such."""
+        self._return()
+        state, scales, k = self.state, self.scales, self.data.n_classes
+        rows = _dual_together.outstanding(self.gaps, state.A, self.power)
+        if not len(rows):
+            return
+        shifts, X = self.rows.shifts[rows], self.data.X[rows]
+        places: Any = slice(None)
+        if self.data.sparse:
+            places = np.unique(X.indices)
+            X = X[:, places].astype(float)
+            products = (X @ X.T).toarray()
+        else:
+            X = np.subtract(X, self.mean, dtype=np.float64)
+            products = X @ X.T
+        products += scales.mean - shifts - shifts[:, None]
+        tilt = (shifts - scales.mean) * scales.coef - scales.intercept
+        scores = X @ state.V[places, :k] + state.b_ref - state.g
+        scores += np.multiply.outer(tilt, state.r)
+        few = (_dual_together.Softmax if self.power == 0 else _dual_together.SquaredHinge)(
+            state.A[rows],
+            self.rows.y[rows],
+            self.rows.weights[rows],
+            scores,
+            scales.coef * products + scales.intercept,
+        )
+        state.A[rows] = A = _dual_together.solved(few)
+        self.lists.counts[rows] = -1
+        U = few.gradients(A) - few.U
+        state.r[:] += U.sum(axis=0)
+        state.g[:] -= scales.coef * (shifts @ U)
+        state.V[places, :k] -= X.T @ (scales.coef * U)
 
     def advance(self) -> None:
         """To where the last steps lead, and from there on not far.
