@@ -51,9 +51,9 @@ NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
 FEW = 0.2  # of the rows: as many that have weight are copied from the others
 PROOF = 2048 * float(np.finfo(np.float64).eps)  # of gap, that rounding may add
 # What float32 makes of coefficients puts margins that hold exactly, of which weak
-# penalties have many, at either side of their kink; this much longer ones all hold.
+# penalties have many, at either side of their kink; a little longer ones all hold.
 # Without penalty any length is as good.
-LONGER = 1 + 2.0**-20
+LONGER = tuple(1 + 2.0**-bits for bits in (20, 18, 16, 15, 14))
 STREAMING = {"auto", "lbfgs", "newton"}  # solvers that need no row twice in a visit
 
 
@@ -213,7 +213,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             if not np.isnan(solution.gap):
                 self._certificate = proof()
                 kinked = data.dtype == np.float32 and isinstance(loss, Hinge)
-                for factor in (LONGER, 2) if alpha == 0 else (LONGER,) * kinked:
+                for factor in (*LONGER, 2) if alpha == 0 else LONGER * kinked:
                     if self._certificate.gap <= max(self.tol, solution.gap):
                         break
                     rounded = dict(self.__dict__)

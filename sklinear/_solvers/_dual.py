@@ -40,6 +40,7 @@ EPOCHS = 30  # of descent before a cheap Newton step is tried
 FRESH = 20  # epochs after which what float32 sums have lost is made up for
 FIRST_SEEN = 8  # epoch after which the objective is seen though nobody listens
 PRACTISED = 2  # epochs after which few rows may be what hinders
+LATE = 30  # epochs after which those left may lead nowhere
 WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
 PATIENCE = 30  # epochs of such work before all is looked at again
 SHRUNK = 0.05  # the gap that is left to it then, in units of what it began with
@@ -264,8 +265,8 @@ def descend(
             met, intercept = gap, ascent.intercept()
         elif ascent.works and (gap < SHRUNK * met or ascent.drifted(intercept)):
             due = epoch + 1
-        if whole and gap > 0 and ascent.power != 1 and epoch >= PRACTISED:
-            ascent.settle_outstanding()
+        if whole and gap > 0 and epoch >= PRACTISED:
+            ascent.settle_outstanding(epoch >= LATE)
         if not np.isfinite(gap):  # steps too long for what rounding leaves of the rows
             return True
         missing = ascent.unbalanced(monitor.tol)

@@ -32,6 +32,7 @@ FALLING = 0.6  # of what the intercept's constraint was missed by an epoch befor
 REACH = 0.1  # of a move that settles the intercept, in units of a score
 LEAST_SHARE = 0.1  # of an epoch, that one of few rows counts as
 PULL = 2.0  # of an anchor, in units of alpha
+TINY = float(np.finfo(float).tiny)  # objective that may be divided by
 LISTED = 32  # multipliers of a row above 0 that are kept in mind, at most
 WIDTHS = (1.0, 0.1, 0.01)  # at which a warm start's margins are rounded
 
@@ -105,6 +106,7 @@ class Ascent:
         self.excess = 0.0
         self.gap = self.gap_before = np.inf  # the last, and at the last anchor
         self.gaps, self.primal = np.zeros(n), np.inf
+        self.budget = _dual_together.Budget(self.power)
         self.share = 1.0  # of the rows that the last epoch visited
         self.missing = np.inf  # of the intercept's constraint
         self._start(*start)
@@ -190,18 +192,21 @@ class Ascent:
             args = part_rows, state, scales, part, packed, self.power, self.gaps
             loss += visit(*args, *more)
         if whole:
-            self.primal = loss + self.objective.alpha * self._square(state.V)
+            primal = loss + self.objective.alpha * self._square(state.V)
+            self.primal = max(primal, TINY)
         if self.anchor is not None:
             square = self._square(state.V - self.anchor)
             self.excess = self.objective.alpha * PULL**2 * square
         self.gap = (float(self.gaps.sum()) + self.excess) / self.primal
         return self.gap
 
-    def settle_outstanding(self) -> None:
-        """Solve for the few rows that hold most of the gap, if there are such."""
+    @np.errstate(over="ignore", invalid="ignore")
+    def settle_outstanding(self, late: bool) -> None:
+        """Solve for the few rows that hold most of the gap, if epochs are slow."""
         self._return()
         state, scales, k = self.state, self.scales, self.data.n_classes
-        rows = _dual_together.outstanding(self.gaps, state.A, self.power)
+        size = self.budget.next_size(self.gap, state.A, late)
+        rows = _dual_together.outstanding(self.gaps, state.A, self.power, size)
         if not len(rows):
             return
         shifts, X = self.rows.shifts[rows], self.data.X[rows]
@@ -217,14 +222,16 @@ class Ascent:
         tilt = (shifts - scales.mean) * scales.coef - scales.intercept
         scores = X @ state.V[places, :k] + state.b_ref - state.g
         scores += np.multiply.outer(tilt, state.r)
-        few = (_dual_together.Softmax if self.power == 0 else _dual_together.SquaredHinge)(
+        few = _dual_together.KINDS[self.power](
             state.A[rows],
             self.rows.y[rows],
             self.rows.weights[rows],
             scores,
             scales.coef * products + scales.intercept,
+            2 * size,
         )
-        state.A[rows] = A = _dual_together.solved(few)
+        state.A[rows] = A = _dual_together.solved(few, self.budget.left)
+        self.budget.left -= few.cost
         self.lists.counts[rows] = -1
         U = few.gradients(A) - few.U
         state.r[:] += U.sum(axis=0)
@@ -282,6 +289,9 @@ class Ascent:
     def _visits(self, count: int) -> None:
         """Of so many rows, in the epoch that begins."""
         self.data.tally.add(count)
+        X, k = self.data.X, self.data.n_classes
+        length = X.nnz / X.shape[0] if self.data.sparse else X.shape[1]
+        self.budget.earn(4 * count * k * length)
         self.share = max(count / len(self.counted), LEAST_SHARE)
 
     def _is_as_it_was(self) -> bool:

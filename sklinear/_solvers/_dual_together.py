@@ -9,40 +9,76 @@ from __future__ import annotations
 
 import numpy as np
 
-MOST = 128  # rows that are solved together, at most
-OUTSTANDING = 10.0  # mean gaps, that each of them has at least
-HELD = 0.3  # of the gap, that they hold together, at least
-FREE = 400  # multipliers above 0 that they may begin with, and half of a step's
-PROBABILITIES = 1024  # that they may have
-STEPS = 30
+LEAST, MOST = 100, 1000  # multipliers that are solved for together
+ROW = 0.25  # of one, that a row counts as
+SHARES = (1.0, 0.3, 1.0)  # of what epochs cost, that this may, by power
+LATE_SHARE = 30.0  # the same, where epochs lead nowhere and all multipliers are few
+SLOW = 0.3  # of the gap, that was left since the last time, is slow
+HELD = 0.3  # of the gap, that their rows hold, at least
+STEPS = 100
 SOLVED = 1e-3  # of the gap that they begin with, at which they are
-SHORTEST = 1e-4  # step that is tried
-LEAST = 1e-300  # probability that has a logarithm
+SHORTEST = 1e-8  # step that is tried
+EDGE = 1e-2  # from a bound, at most, within which multipliers may be held
+DAMPED = 1e-10  # of the curvature
+TINY = 1e-300  # probability that has a logarithm
 
 
-def outstanding(gaps: np.ndarray, A: np.ndarray, power: int) -> np.ndarray:
-    """The few rows, in order, that hold most of the gap; none if many do."""
+class Budget:
+    """What may be solved for together: more where epochs are slow, and cost more.
+
+    So the time is that of epochs alone, up to a factor, where this is of no use.
+    """
+
+    def __init__(self, power: int):
+        self.power, self.share = power, SHARES[power]
+        self.left, self.size, self.gap = 0.0, 0, np.inf
+
+    def earn(self, products: float) -> None:
+        """By an epoch of so many products."""
+        self.left += self.share * products
+
+    def next_size(self, gap: float, A: np.ndarray, late: bool) -> int:
+        """How many multipliers, as the gap now is; 0 for none."""
+        slow = gap > SLOW * self.gap
+        self.gap, size = gap, 2 * self.size if slow else self.size // 2
+        self.size = min(max(size, LEAST), MOST)
+        few = late and slow and between(A, self.power).sum() <= MOST
+        self.share = LATE_SHARE if few else SHARES[self.power]
+        return min(self.size, int(np.cbrt(max(self.left, 0.0)))) if slow else 0
+
+
+def outstanding(gaps: np.ndarray, A: np.ndarray, power: int, size: int) -> np.ndarray:
+    """The rows, in order, that hold most of the gap; none if too many do.
+
+    As many as have ``size`` multipliers between their bounds, and a little for each
+    row; or, of the softmax, as cost as much.
+    """
     (n, k), whole = A.shape, float(gaps.sum())
-    most = min(MOST, n, n if power else PROBABILITIES // k)
+    most = min(n, size if power else int(size / np.cbrt(3 * k)))
     if most < 2:
         return np.zeros(0, int)
     rows = np.argpartition(-gaps, most - 1)[:most]
-    rows = rows[gaps[rows] > OUTSTANDING * whole / n]
+    rows = rows[gaps[rows] > 0]
     if power:
         rows = rows[np.argsort(-gaps[rows])]
-        rows = rows[np.cumsum(1 + (A[rows] > 0).sum(axis=1)) <= FREE]
+        rows = rows[np.cumsum(ROW + between(A[rows], power)) <= size]
     few = len(rows) > 1 and gaps[rows].sum() >= HELD * whole
     return np.sort(rows) if few else rows[:0]
 
 
-def solved(few: Few) -> np.ndarray:
+def between(A: np.ndarray, power: int) -> np.ndarray:
+    """How many multipliers of each row are at no bound."""
+    return np.count_nonzero((A > 0) & (A - KINDS[power].cap < 0), axis=1)
+
+
+def solved(few: Few, budget: float) -> np.ndarray:
     """The dual variables (m, k) that Newton's method leads to, if to better ones."""
     A = few.A
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         value, gap, scores = few.at(A)
         enough = SOLVED * gap
         for _ in range(STEPS):
-            if not gap > enough:
+            if not (gap > enough and few.cost < budget):
                 break
             try:
                 step = few.step(A, scores)
@@ -54,7 +90,7 @@ def solved(few: Few) -> np.ndarray:
                 there = few.at(B)
                 if there[0] < value:
                     break
-                t /= 2
+                t /= 3
             else:
                 break
             A, (value, gap, scores) = B, there
@@ -64,6 +100,8 @@ def solved(few: Few) -> np.ndarray:
 class Few:
     """The dual, as a function of some rows' dual variables A (m, k)."""
 
+    ridge, cap = 0.0, np.inf  # of a multiplier
+
     def __init__(
         self,
         A: np.ndarray,
@@ -71,10 +109,13 @@ class Few:
         weights: np.ndarray,
         scores: np.ndarray,
         products: np.ndarray,
+        most: int,
     ):
         self.A, self.y, self.weights = A, y, weights[:, None]
         self.scores = scores  # (m, k) of A
         self.products = products  # (m, m), by which scores fall as U rises
+        self.most = most  # multipliers of a step
+        self.cost = 0.0  # of all steps, in products
         self.own = np.arange(len(y)), y
         self.U = self.gradients(A)
 
@@ -112,12 +153,16 @@ class Few:
 
 
 class SquaredHinge(Few):
-    """Of multipliers, by projected steps (Bertsekas 1982)."""
+    """Of multipliers, by projected steps (Bertsekas 1982, "Projected Newton methods for
+    optimization problems with simple constraints")."""
+
+    ridge = 0.5
 
     def losses(
         self, A: np.ndarray, scores: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        return (np.maximum(self._margins(scores), 0) ** 2).sum(axis=1), A * (A / 4 - 1)
+        violations = np.maximum(self._margins(scores), 0)
+        return (violations**2).sum(axis=1), A * (A / 4 - 1)
 
     def _margins(self, scores: np.ndarray) -> np.ndarray:
         """What is violated where it is above 0."""
@@ -126,23 +171,41 @@ class SquaredHinge(Few):
         return margins
 
     def step(self, A: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        rise = self._margins(scores) - A / 2
-        i, j = np.nonzero((A > 0) | (rise > 0))  # those that are not to stay at 0
-        if len(i) > 2 * FREE:
-            far = np.argpartition(-np.abs(rise[i, j]), 2 * FREE)[: 2 * FREE]
+        rise = self._margins(scores) - self.ridge * A
+        squares = self.weights * self.products.diagonal()[:, None]
+        step = rise / (2 * squares + self.ridge)
+        edge = min(EDGE, float(np.abs(self.along(A, step, 1.0) - A).max()))
+        down, up = (edge >= A) & (rise < 0), (self.cap - A <= edge) & (rise > 0)
+        free = ~(down | up)
+        free[self.own] = False
+        i, j = np.nonzero(free)
+        if len(i) > self.most:
+            far = np.argpartition(-np.abs(rise[i, j]), self.most)[: self.most]
             i, j = i[far], j[far]
+        self.cost += len(i) ** 3
         own, w = self.y[i], self.weights[i, 0]
         same = (j == j[:, None]) + (own == own[:, None]).astype(float)
         crossed = (j == own[:, None]).astype(float)
         hessian = same - crossed - crossed.T
         hessian *= self.products[np.ix_(i, i)] * w
-        hessian[np.diag_indices(len(i))] += 0.5
-        step = np.zeros_like(A)
+        hessian[np.diag_indices(len(i))] *= 1 + DAMPED
+        hessian[np.diag_indices(len(i))] += self.ridge
         step[i, j] = np.linalg.solve(hessian, rise[i, j])
         return step
 
     def along(self, A: np.ndarray, step: np.ndarray, t: float) -> np.ndarray:
-        return np.maximum(A + t * step, 0)
+        return np.clip(A + t * step, 0, self.cap)
+
+
+class Hinge(SquaredHinge):
+    """The same, of multipliers that are at most 1."""
+
+    ridge, cap = 0.0, 1.0
+
+    def losses(
+        self, A: np.ndarray, scores: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return np.maximum(self._margins(scores), 0).sum(axis=1), -A
 
 
 class Softmax(Few):
@@ -158,11 +221,12 @@ class Softmax(Few):
     ) -> tuple[np.ndarray, np.ndarray]:
         top = scores.max(axis=1)
         mass = np.exp(scores - top[:, None]).sum(axis=1)
-        return top + np.log(mass) - scores[self.own], A * np.log(np.maximum(A, LEAST))
+        return top + np.log(mass) - scores[self.own], A * np.log(np.maximum(A, TINY))
 
     def step(self, A: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        rest = scores - np.log(np.maximum(A, LEAST))
+        rest = scores - np.log(np.maximum(A, TINY))
         b = self.weights * A * (rest - (A * rest).sum(axis=1, keepdims=True))
+        self.cost += 3 * A.shape[1] * len(A) ** 3
         roots = np.sqrt(self.weights * A).T
         E = roots[:, :, None] * self.products * roots[:, None]
         E[:, *np.diag_indices(len(A))] += 1
@@ -172,6 +236,9 @@ class Softmax(Few):
         return rest - self.products @ (b - c + (E @ shared).T)
 
     def along(self, A: np.ndarray, step: np.ndarray, t: float) -> np.ndarray:
-        logs = np.log(np.maximum(A, LEAST)) + t * step
+        logs = np.log(np.maximum(A, TINY)) + t * step
         A = np.exp(logs - logs.max(axis=1, keepdims=True))
         return A / A.sum(axis=1, keepdims=True)
+
+
+KINDS: tuple[type[Few], ...] = (Softmax, Hinge, SquaredHinge)  # by power
