@@ -132,8 +132,10 @@ def test_rows_that_hold_most_are_chosen_and_no_more_than_there_is_room_for():
 
 
 def test_budgets_grow_where_epochs_are_slow():
-    budget, A = Budget(2), np.zeros((10, 3))
-    budget.earn(1e12)
+    budget, A = Budget(2, 1e7), np.zeros((10, 3))
+    for _ in range(1000):
+        budget.earn(1.0)
+    assert budget.left == pytest.approx(SHARES[2] * 1e10)
     assert budget.next_size(1.0, A, late=False) == 0  # not known to be slow
     assert budget.next_size(0.9, A, late=False) == 2 * LEAST
     assert budget.next_size(0.8, A, late=False) == 4 * LEAST
@@ -143,7 +145,8 @@ def test_budgets_grow_where_epochs_are_slow():
     assert size == MOST
     assert budget.share == LATE_SHARE
     budget.left = 50.0**3
-    assert budget.next_size(0.01, np.ones((MOST, 2)), late=True) in (49, 50)
+    many = np.ones((1001, 1))  # 1001^3 is more than 100 epochs of 1e7
+    assert budget.next_size(0.01, many, late=True) in (49, 50)
     assert budget.share == SHARES[2]
 
 

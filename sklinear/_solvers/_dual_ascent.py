@@ -106,7 +106,8 @@ class Ascent:
         self.excess = 0.0
         self.gap = self.gap_before = np.inf  # the last, and at the last anchor
         self.gaps, self.primal = np.zeros(n), np.inf
-        self.budget = _dual_together.Budget(self.power)
+        products = 4.0 * k * (X.nnz if data.sparse else n * d)
+        self.budget = _dual_together.Budget(self.power, products)
         self.share = 1.0  # of the rows that the last epoch visited
         self.missing = np.inf  # of the intercept's constraint
         self._start(*start)
@@ -228,7 +229,7 @@ class Ascent:
             self.rows.weights[rows],
             scores,
             scales.coef * products + scales.intercept,
-            2 * size,
+            min(2 * size, _dual_together.MOST),
         )
         state.A[rows] = A = _dual_together.solved(few, self.budget.left)
         self.budget.left -= few.cost
@@ -289,9 +290,7 @@ class Ascent:
     def _visits(self, count: int) -> None:
         """Of so many rows, in the epoch that begins."""
         self.data.tally.add(count)
-        X, k = self.data.X, self.data.n_classes
-        length = X.nnz / X.shape[0] if self.data.sparse else X.shape[1]
-        self.budget.earn(4 * count * k * length)
+        self.budget.earn(count / len(self.counted))
         self.share = max(count / len(self.counted), LEAST_SHARE)
 
     def _is_as_it_was(self) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-LEAST, MOST = 100, 1000  # multipliers that are solved for together
+LEAST, MOST = 100, 2000  # multipliers that are solved for together
 ROW = 0.25  # of one, that a row counts as
 SHARES = (1.0, 0.3, 1.0)  # of what epochs cost, that this may, by power
-LATE_SHARE = 30.0  # the same, where epochs lead nowhere and all multipliers are few
+LATE_SHARE = 30.0  # the same, where epochs lead nowhere and a step with all multipliers
+WORTH = 100.0  # costs at most what so many epochs do
 SLOW = 0.3  # of the gap, that was left since the last time, is slow
 HELD = 0.3  # of the gap, that their rows hold, at least
 STEPS = 100
@@ -29,21 +30,24 @@ class Budget:
     So the time is that of epochs alone, up to a factor, where this is of no use.
     """
 
-    def __init__(self, power: int):
+    def __init__(self, power: int, products: float):
         self.power, self.share = power, SHARES[power]
+        self.products = products  # of an epoch that visits all rows
         self.left, self.size, self.gap = 0.0, 0, np.inf
 
-    def earn(self, products: float) -> None:
-        """By an epoch of so many products."""
-        self.left += self.share * products
+    def earn(self, part: float) -> None:
+        """By an epoch that visited a part of the rows."""
+        self.left += self.share * part * self.products
 
     def next_size(self, gap: float, A: np.ndarray, late: bool) -> int:
         """How many multipliers, as the gap now is; 0 for none."""
         slow = gap > SLOW * self.gap
         self.gap, size = gap, 2 * self.size if slow else self.size // 2
-        self.size = min(max(size, LEAST), MOST)
-        few = late and slow and between(A, self.power).sum() <= MOST
-        self.share = LATE_SHARE if few else SHARES[self.power]
+        self.size, self.share = min(max(size, LEAST), MOST), SHARES[self.power]
+        if late and slow:
+            count = int(between(A, self.power).sum())
+            if count <= MOST and count**3 <= WORTH * self.products:
+                self.share = LATE_SHARE
         return min(self.size, int(np.cbrt(max(self.left, 0.0)))) if slow else 0
 
 
@@ -184,10 +188,11 @@ class SquaredHinge(Few):
             i, j = i[far], j[far]
         self.cost += len(i) ** 3
         own, w = self.y[i], self.weights[i, 0]
-        same = (j == j[:, None]) + (own == own[:, None]).astype(float)
-        crossed = (j == own[:, None]).astype(float)
-        hessian = same - crossed - crossed.T
-        hessian *= self.products[np.ix_(i, i)] * w
+        crossed = (j == own[:, None]).astype(np.int8)
+        signs = -crossed - crossed.T + (j == j[:, None]) + (own == own[:, None])
+        hessian = self.products[np.ix_(i, i)]
+        hessian *= signs
+        hessian *= w
         hessian[np.diag_indices(len(i))] *= 1 + DAMPED
         hessian[np.diag_indices(len(i))] += self.ridge
         step[i, j] = np.linalg.solve(hessian, rise[i, j])
