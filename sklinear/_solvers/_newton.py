@@ -249,7 +249,8 @@ def _descend(
             share *= 2  # the sample was too small for the step it promised
         lower = state.at.value < lowest - (rounding * state.at.value if bounded else 0)
         flat = 0 if lower else flat + 1
-        lower &= exact or not bounded  # there what is left is no gap that matters
+        if bounded and not exact:  # what is left is no gap that matters
+            lower &= state.at.value < (1 - monitor.tol / IDLE) * lowest
         idle = idle + 1 if off >= closest / 2 and not lower else 0
         closest, lowest = min(off, closest), min(state.at.value, lowest)
         known = monitor.done or not bounded or (single and monitor.gap < 1e-3)
