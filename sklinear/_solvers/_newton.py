@@ -250,7 +250,7 @@ def _descend(
         lower = state.at.value < lowest - (rounding * state.at.value if bounded else 0)
         flat = 0 if lower else flat + 1
         if bounded and not exact:  # what is left is no gap that matters
-            lower &= state.at.value < (1 - monitor.tol / IDLE) * lowest
+            lower &= not hinge and state.at.value < (1 - monitor.tol / IDLE) * lowest
         idle = idle + 1 if off >= closest / 2 and not lower else 0
         closest, lowest = min(off, closest), min(state.at.value, lowest)
         known = monitor.done or not bounded or (single and monitor.gap < 1e-3)
