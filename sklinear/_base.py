@@ -42,7 +42,7 @@ from sklinear._distributed import Blocks, is_dask, without_rows
 from sklinear._losses import Hinge, Loss
 from sklinear._mapped import Mapped, is_mapped
 from sklinear._predictor import UNREAD, LinearPredictor, checksum, dense, rows_of
-from sklinear._solvers import SOLVERS, Options, Reporter, Solution, choose
+from sklinear._solvers import METHODS, SOLVERS, Options, Reporter, Solution, choose
 from sklinear._solvers._intercept import tidied
 from sklinear._solvers._stream import Stream, filled, partial_sgd, touched
 from sklinear._threads import single_threaded_blas
@@ -53,7 +53,7 @@ PROOF = 2048 * float(np.finfo(np.float64).eps)  # of gap, that rounding may add
 # What float32 makes of coefficients puts margins that hold exactly, of which weak
 # penalties have many, at either side of their kink; a little longer ones all hold.
 # Without penalty any length is as good.
-LONGER = tuple(1 + 2.0**-bits for bits in (20, 18, 16, 15, 14))
+LONGER = tuple(1 + 2.0**-bits for bits in (20, 18, 16, 15, 14, 12, 10))
 STREAMING = {"auto", "lbfgs", "newton"}  # solvers that need no row twice in a visit
 
 
@@ -179,7 +179,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
         self._forget_proofs()
         with single_threaded_blas():
-            solution = SOLVERS[solver](
+            solution = METHODS[solver](
                 data,
                 loss,
                 alpha,

@@ -53,12 +53,13 @@ class LinearSVMClassifier(LinearClassifier):
           many features and for few rows a feature. What its epochs lead nowhere with is
           left to Newton's method. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
-        - "auto": "dual" for sparse data with many features (but for those of many rows
-          a feature, if the loss is smooth), for few rows a feature and, under a strong
-          penalty, for the hinges and for the softmax of many classes, if numba can be
-          imported and the data are not small; else "newton" for large
-          data and "lbfgs" for small. The hinges of not many rows a feature are tried
-          with "dual" and soon left to "newton" if classes are not apart enough.
+        - "auto": "dual" for sparse data with many features (of many rows a feature
+          after a few iterations of "lbfgs", if the loss is smooth), for few rows a
+          feature and, under a strong penalty, for the hinges and for the softmax of
+          many classes, if numba can be imported and the data are not small; else
+          "newton" for large data and "lbfgs" for small. The hinges of not many rows a
+          feature are tried with "dual" and soon left to "newton" if classes are not
+          apart enough.
           ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then
@@ -214,12 +215,13 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
           many features and for few rows a feature. What its epochs lead nowhere with is
           left to Newton's method. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
-        - "auto": "dual" for sparse data with many features (but for those of many rows
-          a feature, if the loss is smooth), for few rows a feature and, under a strong
-          penalty, for the hinges and for the softmax of many classes, if numba can be
-          imported and the data are not small; else "newton" for large
-          data and "lbfgs" for small. The hinges of not many rows a feature are tried
-          with "dual" and soon left to "newton" if classes are not apart enough.
+        - "auto": "dual" for sparse data with many features (of many rows a feature
+          after a few iterations of "lbfgs", if the loss is smooth), for few rows a
+          feature and, under a strong penalty, for the hinges and for the softmax of
+          many classes, if numba can be imported and the data are not small; else
+          "newton" for large data and "lbfgs" for small. The hinges of not many rows a
+          feature are tried with "dual" and soon left to "newton" if classes are not
+          apart enough.
           ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then

@@ -713,18 +713,48 @@ def test_columns_that_say_nearly_the_same_are_left_to_lbfgs_in_the_rows_space():
 
 @pytest.mark.parametrize("loss", ["softmax", "squared_hinge"])
 def test_auto_leaves_overlapping_one_hot_rows_to_lbfgs(loss):
-    # up to 30 times as fast: few classes, ten rows a feature
+    # up to 30 times as fast: few classes, 17 rows a feature
     pytest.importorskip("numba")
     rng = np.random.default_rng(0)
-    n, d, k, m = 12_000, 1200, 2, 8
+    n, d, k, m = 20_000, 1200, 2, 8
     columns = rng.integers(d // m, size=(n, m)) + d // m * np.arange(m)
     places = columns.ravel(), np.arange(0, n * m + 1, m)
     X = scipy.sparse.csr_matrix((np.ones(n * m), *places), (n, d))
     y = rng.integers(k, size=n)
-    few, many = Data(X, y, np.ones(n) / n, k), Data(X, y, np.ones(n) / n, 10)
-    for alpha in (1e-5, 1e-6):  # ||x||^2 / (alpha n) of 67 and 670
-        assert choose(few, OWN[loss], alpha, 1e-4) == "lbfgs"
-    assert choose(many, OWN[loss], 1e-5, 1e-4) == "dual"  # ten classes may be apart
+    data = Data(X, y, np.ones(n) / n, k)
+    for alpha in (3e-5, 1e-5):  # ||x||^2 / (alpha n) of 13 and 40
+        assert choose(data, OWN[loss], alpha, 1e-4) == "either"
+        model = classifier(loss, alpha=alpha).fit(X, y)
+        assert model.solver_ == "lbfgs"
+        assert model.n_iter_ <= 25
+        assert model.dual_gap_ <= 1e-4
+
+
+@pytest.mark.parametrize("loss", ["softmax", "squared_hinge"])
+def test_auto_takes_the_dual_for_one_hot_rows_of_classes_apart(loss, monkeypatch):
+    # a single fit and a search's: lbfgs took up to ten times as long
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    n, d, k, m = 10_000, 400, 4, 8
+    centres = rng.normal(size=(k, m))
+    y = rng.integers(k, size=n)
+    values = 1 / (1 + np.exp(-(1.5 * centres[y] + rng.normal(size=(n, m)))))
+    columns = (values * (d // m)).astype(int) + d // m * np.arange(m)
+    places = columns.ravel(), np.arange(0, n * m + 1, m)
+    X = scipy.sparse.csr_matrix((np.ones(n * m), *places), (n, d))
+    alpha = 1e-5
+    model = classifier(loss, alpha=alpha).fit(X, y)
+    assert model.solver_ == "dual"
+    assert model.dual_gap_ <= 1e-4
+    assert len(model.loss_curve_) == model.n_iter_ > 25
+    curve = np.array(model.loss_curve_)
+    exact = classifier(loss, alpha=alpha, solver="newton", tol=1e-10).fit(X, y)
+    lag = 1 - exact.loss_curve_[-1] / curve[-1]
+    assert -1e-10 <= lag <= 1e-4
+    brief = classifier(loss, alpha=alpha, max_iter=7)
+    with pytest.warns(ConvergenceWarning, match="after 7 iterations"):
+        brief.fit(X, y)
+    assert brief.solver_ == "lbfgs"
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])

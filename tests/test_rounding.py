@@ -367,3 +367,16 @@ def test_a_centred_sum_of_hinges_is_off_by_no_more_than_it_says():
             loss += (sum(hinges) - hinges[label]) / 12
         off = abs(float(Fraction(told.primal) - loss))
         assert off <= told.kinks + 8 * EPS * float(loss)
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 1e-6])
+def test_a_float32_hinge_is_as_long_as_its_rounding_needs(alpha):
+    # features that cancel in scores: coefficients longer by 2^-20 left gaps of 0.1 to 1
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        n, d, k = 300, 200, 6
+        y = np.r_[np.arange(k), rng.integers(0, k, n - k)]
+        X = rng.normal(size=(n, d)) * 10.0 ** rng.uniform(-2, 3, d)
+        X += 10.0 ** rng.uniform(0, 3, d)
+        model = classifier("hinge", alpha=alpha, tol=2e-4).fit(X.astype(np.float32), y)
+        assert model.dual_gap_ <= 2e-4

@@ -19,12 +19,17 @@ EASY_HINGE, EASY_SQUARE = 2.0, 0.2
 EASY_BIG, EASY_BIG_SQUARE = 10.0, 0.03
 HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual
 EASY_HUGE = 0.5  # there, of the hinge
-HARD = 300.0  # and of features that were not scaled they need too many
-# Rows a feature of wide sparse data, so many a class but between these, from which
-# classes overlap and L-BFGS takes few passes over them, but for these ratios of the
-# softmax and of the squared hinge.
-SPARSE_A_CLASS, MANY_SPARSE = 2, (8, 32)
+# And of features that were not scaled they need too many.
+HARD, HARD_HINGE = 300.0, 1000.0
+# Features for each number that rows have, from which data are thin: others than Newton
+# do well where they are not wide, too.
+THIN = 8
+# Rows a feature of such sparse data from which classes may overlap, and L-BFGS take few
+# passes over them, but for these ratios of the softmax and of the squared hinge. A few
+# iterations tell, up to those.
+MANY_SPARSE = 8
 EASY_MANY, EASY_MANY_SQUARE = 10.0, 2.0
+EITHER, EITHER_SQUARE = 100.0, 3000.0
 FEW_SPARSE = 4  # rows a feature up to which hinges of sparse rows still do better so
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
 # well, or soon leaves them to Newton, and that ratio, of sparse rows, or those that are
@@ -64,18 +69,19 @@ ROUGH, FINE = 3e-6, 1e-9
 def choose(data: Data, loss: Loss, alpha: float, tol: float, fits: int = 1) -> str:
     """The name of the solver that should be the fastest.
 
-    The dual wherever sparse data are wide and not far from scaled, or all their margins
+    The dual wherever sparse data are thin and not far from scaled, or all their margins
     can be met, rows a feature are few and dense columns do not say nearly the same, or
     a strong penalty or rows that are nearly orthogonal make it easy, down to a tol that
     it is slow to reach; Newton where the data are large, and for such rows too; else
-    L-BFGS and Newton. Of a single fit, which has no near start, also the dual for many
-    classes of dense rows, and where it may be by far the fastest, and is soon seen to
+    L-BFGS and Newton, or of many sparse rows "either", as they tell, L-BFGS or the
+    dual. Of a single fit, which has no near start, also the dual for many classes of
+    dense rows, and where it may be by far the fastest, and is soon seen to
     be or not; more ``fits`` of such data pay sooner for loading it. Without numba there
     is no dual, and only L-BFGS gets on with few passes over rows that do not fit into
     memory.
     """
     name = _fastest(data, loss, alpha, tol, fits, _is_installed())
-    if name == "dual" and not _is_usable():
+    if name in ("dual", "either") and not _is_usable():
         return _fastest(data, loss, alpha, tol, fits, False)
     return name
 
@@ -106,7 +112,8 @@ def _fastest(
     size = (data.X.nnz if data.sparse else n * d) * data.n_classes
     hinge, softmax = isinstance(loss, Hinge), isinstance(loss, CrossEntropy)
     taller = hinge and n > TALLER * d
-    small = SMALL if hinge else SMALL_SQUARE
+    thin = wide or (data.sparse and THIN * data.X.nnz <= n * d)
+    small = SMALL if hinge or thin else SMALL_SQUARE
     if wide:
         small = SMALL_WIDE
     usable = compiled and alpha > 0 and not data.streamed  # the dual is
@@ -128,11 +135,14 @@ def _fastest(
         variances = variances_of(data)
         needed, even = variances.sum() / (alpha * n), evenness(variances)
     near = meets or (not softmax and n <= FEW_SPARSE * d)
-    most = FAR if near else HARD
-    if not hinge and n > d * np.clip(SPARSE_A_CLASS * data.n_classes, *MANY_SPARSE):
+    most = FAR if near else HARD_HINGE if hinge else HARD
+    many = not hinge and n > MANY_SPARSE * d
+    if many:
         most = EASY_MANY if softmax else EASY_MANY_SQUARE
-    if pays and wide and needed <= most:
+    if pays and thin and needed <= most:
         return "dual"
+    if pays and thin and many and needed <= (EITHER if softmax else EITHER_SQUARE):
+        return "either"
     easy = EASY_HINGE if hinge else EASY_SQUARE
     if size > HUGE:
         easy = EASY_HUGE if hinge else 0.0
@@ -163,8 +173,8 @@ def _fastest(
         needed = variances_of(data).sum() / (alpha * n)
         reached = needed <= (FAR_HINGE if hinge else FAR_SQUARE)
         reached &= tol >= (ROUGH if needed <= EASY_SQUARE else FINE)
-        many = 2 * n * data.n_classes > d  # more than Newton has to solve at once
-        return "dual" if compiled and reached and many else "newton"
+        more = 2 * n * data.n_classes > d  # than Newton has to solve at once
+        return "dual" if compiled and reached and more else "newton"
     tall = FAIRLY_TALL if hinge and not data.sparse else TALL
     newton = taller or (size > (LARGE_SOFTMAX if softmax else LARGE) and n > tall * d)
     newton |= softmax and not data.sparse and d * data.n_classes > MANY

@@ -80,11 +80,12 @@ def dual(
 
     Rows are visited in random order, in most epochs those only that were far from their
     optimum, of the hinges with the classes only that have multipliers; each's k dual
-    variables are solved exactly (Keerthi et al. 2008; Wang and Scott
-    2021) while W = -X' U / (2 alpha) follows; those of equal rows of several labels are
-    moved together, too, as far as leaves W as it is. The intercept is
-    free: an epoch holds it near where it was by a proximal term eps ||b - b_ref||^2,
-    and b_ref follows (the method of multipliers, Hestenes 1969, Powell 1969). After
+    variables are solved exactly (Keerthi et al. 2008; Wang and Scott 2021) while
+    W = -X' U / (2 alpha) follows; those of equal rows of several labels are moved
+    together, too, as far as leaves W as it is, and those of the few rows that hold most
+    of the gap by Newton steps, where epochs are slow. The intercept is free: an epoch
+    holds it near where it was by a proximal term eps ||b - b_ref||^2, and b_ref follows
+    (the method of multipliers, Hestenes 1969, Powell 1969). After
     SLOW epochs W is held near an anchor that follows too (Lin et al. 2015). What is
     so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; and so
     does, after many epochs, what dense Newton steps are for at all, what epochs lead

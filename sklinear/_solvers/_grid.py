@@ -17,7 +17,7 @@ from sklinear._certificate import certificate
 from sklinear._data import Data
 from sklinear._losses import Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
-from sklinear._solvers import SOLVERS, choose
+from sklinear._solvers import METHODS, choose
 from sklinear._solvers._batch import Batch, Descent
 from sklinear._solvers._frame import Start, certify, concluded, from_priors
 from sklinear._solvers._intercept import tidied
@@ -136,7 +136,7 @@ def _solved(
     """A solver's answer from a start; from none where rounding ends that too early."""
     for W, b in (start, (np.zeros_like(start[0]), np.zeros_like(start[1]))):
         own = options._replace(rng=deepcopy(options.rng))
-        found = SOLVERS[name](data, loss, alpha, fit_intercept, (W, b), own)
+        found = METHODS[name](data, loss, alpha, fit_intercept, (W, b), own)
         found = tidied(data, loss, alpha, fit_intercept, found)
         if _unfinished(found, options):
             found = _proven(data, loss, alpha, fit_intercept, found, options)

@@ -45,22 +45,22 @@ def variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Vari
 
 def finish(objective: Objective, monitor: Monitor) -> None:
     """L-BFGS from the monitor's point, and Newton's method from where that ends."""
-    params, loss = monitor.params, objective.loss
-    assert params is not None
+    loss = objective.loss
     if isinstance(loss, Hinge):
         rounded = objective.replace(loss=Hinge(loss.delta, width=loss.delta))
-        _approach(rounded, params, monitor)
+        approach(rounded, monitor)
     else:
-        _approach(objective, params, monitor)
+        approach(objective, monitor)
     if not monitor.spent:
         assert monitor.params is not None
         exact = objective.replace(data=objective.data.astype(np.float64))
         refine(smoothed(exact), monitor.params, monitor)
 
 
-def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:
-    """L-BFGS until it is done or slow."""
-    alpha, shape = objective.alpha, objective.shape
+def approach(objective: Objective, monitor: Monitor, patient: bool = False) -> None:
+    """L-BFGS from the monitor's point until it is done or, if not ``patient``, slow."""
+    alpha, shape, start = objective.alpha, objective.shape, monitor.params
+    assert start is not None
     # scipy wants the gradient of, and calls back at, the point it evaluated last
     last: tuple[np.ndarray, Evaluation]
     values: list[float] = []
@@ -89,12 +89,12 @@ def _approach(objective: Objective, params: np.ndarray, monitor: Monitor) -> Non
         slow = len(values) > WINDOW and values[-WINDOW] - at.value < least * at.value
         long = dense and len(values) >= LONGEST_DENSE
         long |= len(values) >= max(monitor.max_iter / 2, LONG)
-        if monitor.done or monitor.spent or slow or long:
+        if monitor.done or monitor.spent or ((slow or long) and not patient):
             raise StopIteration
 
     scipy.optimize.minimize(
         value,
-        params.ravel(),
+        start.ravel(),
         jac=gradient,
         method="L-BFGS-B",
         callback=callback,
