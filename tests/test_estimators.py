@@ -44,7 +44,7 @@ from sklinear import (
     _base,
     losses,
 )
-from sklinear._solvers import SOLVERS
+from sklinear._solvers import METHODS
 
 MODELS = [
     LinearSVMClassifier(),
@@ -815,13 +815,13 @@ def anyone_may_set_threads():
 
 def spy_on_solver(monkeypatch, visit):
     """Call ``visit`` in place of the solver's first line."""
-    solver = SOLVERS["lbfgs"]
+    solver = METHODS["lbfgs"]
 
     def watched(*args):
         visit()
         return solver(*args)
 
-    monkeypatch.setitem(SOLVERS, "lbfgs", watched)
+    monkeypatch.setitem(METHODS, "lbfgs", watched)
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -32,7 +32,7 @@ from sklinear._solvers._frame import (
     rescaled,
 )
 from sklinear._solvers._rows import RowSpace
-from sklinear._solvers._solution import Monitor, Options, Solution
+from sklinear._solvers._solution import Monitor, Options, Solution, Witness
 from sklinear._variables import LARGEST_FACTOR, Variables, choose_variables
 
 NARROW = 3  # features a row from which epochs pay in the space of the rows
@@ -224,6 +224,13 @@ def import_kernels() -> Any:
     return _dual_kernels
 
 
+def score_gradients(A: np.ndarray, data: Data) -> np.ndarray:
+    """Those of a hinge's multipliers, weighted (n, k)."""
+    U = A * data.weights[:, None]
+    U[np.arange(len(U)), data.y] = -U.sum(axis=1)
+    return U
+
+
 def descend(
     ascent: Ascent,
     objective: Objective,
@@ -277,7 +284,11 @@ def descend(
             if dense_softmax and monitor.tol * primal < UNKNOWN:
                 monitor.offer(objective.join(W, b), primal)
                 return True
-            monitor.offer(objective.join(W, b), primal, dual, keep=True)
+            params, witness = objective.join(W, b), None
+            if polished and ascent.power == 1:  # no scores tell multipliers at a kink
+                at = objective.evaluate(params, conjugate=True)
+                witness = Witness([score_gradients(ascent.proven, data)], at)
+            monitor.offer(params, primal, dual, witness, keep=True)
             near = False
             if gap > missing:
                 enough = min(RETRY * gap, monitor.tol)

@@ -394,7 +394,7 @@ class Ascent:
             conjugate = kept * conjugate + t * float(cost)
             np.fill_diagonal(G, G.diagonal() + 1 if self.power == 0 else 0)
             self.moves.mix(near.A, self.data.y, t, kept, G)
-        self.state, self.anchor = near, None
+        self.proven, self.state, self.anchor = near.A, near, None
         self.scales = self.scales._replace(coef=1 / (2 * objective.alpha))
         self.rebuild()
         penalty = objective.alpha * self.kernels.moments(near.V, self.mean)[1]
