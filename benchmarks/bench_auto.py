@@ -4,7 +4,8 @@ Prints a table in Markdown: CPU seconds to a certified gap of 1e-4 of each solve
 the shared sets, prepared as their index says, or on random rows: normal ones
 ("normal-300-200-30": n, d and k; a fourth number: how far apart the classes' means are,
 in hundredths of the rows' spread), "twins-..." (the same, three rows being repeated
-under other labels), "spectra-300-1000-5", "genes-300-10000-2" (counts),
+under other labels), "near-..." (a twentieth of them, nearly equal), "onehot-..." (of
+sparse ones in d columns, 8 a row), "spectra-300-1000-5", "genes-300-10000-2" (counts),
 "products-1000-500-5" (of whole numbers, two by two) or "words-800-5000-5" (sparse
 counts). A solver that is four times slower than the best so far, or over the limit, is
 cut off and shown as such.
@@ -59,6 +60,25 @@ def twins(name: str) -> Part:
     return part
 
 
+def near(name: str) -> Part:
+    """The same, a twentieth of the rows being nearly other ones, of other labels."""
+    part = normal(name)
+    m, k = len(part.y) // 20, part.y.max() + 1
+    noise = np.random.default_rng(1).normal(size=(m, part.X.shape[1]))
+    part.X[-m:], part.y[-m:] = part.X[:m] + 0.05 * noise, (part.y[:m] + 1) % k
+    return part
+
+
+def onehot(name: str) -> Part:
+    """Eight normal numbers in bins, as sparse columns of ones."""
+    n, d, k, apart = map(int, name.split("-")[1:])
+    part = normal(f"normal-{n}-8-{k}-{apart}")
+    ranks = part.X.argsort(axis=0).argsort(axis=0)
+    columns = ranks * (d // 8) // n + d // 8 * np.arange(8)
+    rows = np.arange(0, 8 * n + 1, 8)
+    return Part(csr_matrix((np.ones(8 * n), columns.ravel(), rows), (n, d)), part.y)
+
+
 def spectra(name: str) -> Part:
     """A peak a class, broad ones that overlap, higher in its own rows."""
     n, d, k = map(int, name.split("-")[1:])
@@ -109,7 +129,8 @@ def words(name: str) -> Part:
 
 
 RANDOM = {
-    part.__name__: part for part in (normal, twins, spectra, genes, products, words)
+    part.__name__: part
+    for part in (normal, twins, near, onehot, spectra, genes, products, words)
 }
 
 

@@ -50,9 +50,8 @@ from sklinear._threads import single_threaded_blas
 NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
 FEW = 0.2  # of the rows: as many that have weight are copied from the others
 PROOF = 2048 * float(np.finfo(np.float64).eps)  # of gap, that rounding may add
-# What float32 makes of coefficients puts margins that hold exactly, of which weak
-# penalties have many, at either side of their kink; a little longer ones all hold.
-# Without penalty any length is as good.
+# Rounding to float32 puts margins that hold exactly, as weak penalties make many do, at
+# either side of their kink; a little longer, all hold. Without penalty any length does.
 LONGER = tuple(1 + 2.0**-bits for bits in (20, 18, 16, 15, 14, 12, 10))
 STREAMING = {"auto", "lbfgs", "newton"}  # solvers that need no row twice in a visit
 
@@ -214,7 +213,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 self._certificate = proof()
                 kinked = data.dtype == np.float32 and isinstance(loss, Hinge)
                 for factor in (*LONGER, 2) if alpha == 0 else LONGER * kinked:
-                    if self._certificate.gap <= max(self.tol, solution.gap):
+                    cost = 2 * (factor - 1) * (alpha > 0)  # of the objective, at most
+                    if self._certificate.gap <= max(self.tol, solution.gap, cost):
                         break
                     rounded = dict(self.__dict__)
                     longer = factor * solution.coef, factor * solution.intercept
@@ -224,7 +224,6 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     else:
                         self.__dict__.update(rounded)
         if not np.isnan(solution.gap):
-            # of the coefficients as they are stored
             exact = solution.value == 0 and alpha > 0
             self.dual_gap_ = solution.gap if exact else self._certificate.gap
             own = checksum(self.coef_, self.intercept_)

@@ -731,7 +731,7 @@ def test_auto_leaves_overlapping_one_hot_rows_to_lbfgs(loss):
 
 
 @pytest.mark.parametrize("loss", ["softmax", "squared_hinge"])
-def test_auto_takes_the_dual_for_one_hot_rows_of_classes_apart(loss, monkeypatch):
+def test_auto_takes_the_dual_for_one_hot_rows_of_classes_apart(loss):
     # a single fit and a search's: lbfgs took up to ten times as long
     pytest.importorskip("numba")
     rng = np.random.default_rng(0)
@@ -751,10 +751,19 @@ def test_auto_takes_the_dual_for_one_hot_rows_of_classes_apart(loss, monkeypatch
     exact = classifier(loss, alpha=alpha, solver="newton", tol=1e-10).fit(X, y)
     lag = 1 - exact.loss_curve_[-1] / curve[-1]
     assert -1e-10 <= lag <= 1e-4
-    brief = classifier(loss, alpha=alpha, max_iter=7)
-    with pytest.warns(ConvergenceWarning, match="after 7 iterations"):
-        brief.fit(X, y)
-    assert brief.solver_ == "lbfgs"
+    assert (np.diff(curve) <= 0).all()
+    ends = {}
+    for most, solver in ((7, "lbfgs"), (25, "lbfgs"), (27, "dual")):
+        brief = classifier(loss, alpha=alpha, max_iter=most)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            brief.fit(X, y)
+        assert (brief.solver_, brief.n_iter_) == (solver, most)
+        ends[most] = brief.loss_curve_[-1]
+    assert ends[27] <= ends[25] < ends[7]  # the best point is kept
+    # too tight for the dual: L-BFGS ends at once
+    data = Data(X, y, np.ones(n) / n, k)
+    assert choose(data, OWN[loss], alpha, 1e-7) == "lbfgs"
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])

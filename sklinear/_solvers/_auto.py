@@ -20,7 +20,7 @@ EASY_BIG, EASY_BIG_SQUARE = 10.0, 0.03
 HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual
 EASY_HUGE = 0.5  # there, of the hinge
 # And of features that were not scaled they need too many.
-HARD, HARD_HINGE = 300.0, 1000.0
+HARD, HARD_HINGE = 300.0, 500.0
 # Features for each number that rows have, from which data are thin: others than Newton
 # do well where they are not wide, too.
 THIN = 8
@@ -141,7 +141,8 @@ def _fastest(
         most = EASY_MANY if softmax else EASY_MANY_SQUARE
     if pays and thin and needed <= most:
         return "dual"
-    if pays and thin and many and needed <= (EITHER if softmax else EITHER_SQUARE):
+    many &= pays and thin and tol >= ROUGH
+    if many and needed <= (EITHER if softmax else EITHER_SQUARE):
         return "either"
     easy = EASY_HINGE if hinge else EASY_SQUARE
     if size > HUGE:

@@ -115,6 +115,9 @@ def dual(
         scaled = choose_variables(exact, alpha, loss.curvature, fit_intercept)
         objective = objective.replace(data=exact, variables=scaled)
     offer_priors(objective, monitor)
+    if (found := options.found) is not None:
+        monitor.history = found.history
+        monitor.offer(objective.join(found.coef, found.intercept), found.value)
     if polish or start[0].any():
         for point in (objective.join(*start), np.zeros(objective.shape)):
             certify(objective, point, monitor)

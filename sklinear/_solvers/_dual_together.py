@@ -58,7 +58,9 @@ def outstanding(gaps: np.ndarray, A: np.ndarray, power: int, size: int) -> np.nd
     row; or, of the softmax, as cost as much.
     """
     (n, k), whole = A.shape, float(gaps.sum())
-    most = min(n, size if power else int(size / np.cbrt(3 * k)))
+    most = min(n, size)
+    if power == 0:
+        most = min(n, int(size / np.cbrt(3 * k)), int(MOST / np.sqrt(k)))
     if most < 2:
         return np.zeros(0, int)
     rows = np.argpartition(-gaps, most - 1)[:most]

@@ -34,12 +34,11 @@ def either(
     patient = partial(_lbfgs.approach, patient=True)
     found = framed(patient, _lbfgs.variables, *shared, start, brief)
     found = replace(found, solver="lbfgs")
-    left = options.max_iter - len(found.history)
-    if found.converged or left < 1 or options.report.stopped:
+    spent = len(found.history) >= options.max_iter
+    if found.converged or spent or options.report.stopped:
         return found
     origin = np.zeros_like(start[0]), np.zeros_like(start[1])
-    other = _dual.dual(*shared, origin, options._replace(max_iter=left))
-    history = [*found.history, *other.history]
-    best = other if other.gap <= found.gap else found
-    message = f"after {len(history)} iterations"
-    return replace(best, history=history, message=message, solver="dual")
+    other = _dual.dual(*shared, origin, options._replace(found=found))
+    return replace(
+        other, message=f"after {len(other.history)} iterations", solver="dual"
+    )

@@ -56,6 +56,7 @@ class Options(NamedTuple):
     on_trial: bool = False  # the solver was not asked for, and may leave soon
     least: int = 0  # iterations to take, however near the start
     fits: int = 1  # of a search, all together
+    found: Solution | None = None  # by another solver, to go on from
 
 
 class Witness(NamedTuple):
