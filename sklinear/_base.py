@@ -51,7 +51,7 @@ NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
 FEW = 0.2  # of the rows: as many that have weight are copied from the others
 PROOF = 2048 * float(np.finfo(np.float64).eps)  # of gap, that rounding may add
 # Rounding to float32 puts margins that hold exactly, as weak penalties make many do, at
-# either side of their kink; a little longer, all hold. Without penalty any length does.
+# either side of their kink; a bit longer, most hold. Without penalty any length does.
 LONGER = tuple(1 + 2.0**-bits for bits in (20, 18, 16, 15, 14, 12, 10))
 STREAMING = {"auto", "lbfgs", "newton"}  # solvers that need no row twice in a visit
 

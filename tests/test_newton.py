@@ -580,3 +580,18 @@ def test_float32_rows_off_centre_leave_the_last_word_to_float64():
     model = classifier("squared_hinge", **params).fit(X.astype(np.float32), y)
     assert model.dual_gap_ <= 1e-4
     assert model.n_iter_ <= 150
+
+
+def test_a_long_way_down_is_gone_to_its_end():
+    # more than 100 steps through points further from the optimum than one before: ended
+    # at a gap of 1
+    rng = np.random.default_rng(5)
+    n, d, k = 200, 100, 4
+    y = np.arange(n) % k
+    X = rng.normal(size=(n, d)) * 10.0 ** rng.uniform(-1, 1, d) + 30 * rng.normal(
+        size=d
+    )
+    X[-50:] = X[:50] + 0.003 * rng.normal(size=(50, d))
+    y[-50:] = (y[:50] + 1) % k
+    model = classifier("squared_hinge", alpha=1e-7, solver="newton").fit(X, y)
+    assert model.dual_gap_ <= 1e-4

@@ -24,6 +24,7 @@ from sklinear._solvers._auto import (
 )
 from sklinear._solvers._costs import LARGEST, is_dense, is_polished
 from sklinear._solvers._dual_ascent import Ascent
+from sklinear._solvers._dual_together import gradients
 from sklinear._solvers._frame import (
     Start,
     certify,
@@ -115,12 +116,13 @@ def dual(
         scaled = choose_variables(exact, alpha, loss.curvature, fit_intercept)
         objective = objective.replace(data=exact, variables=scaled)
     offer_priors(objective, monitor)
-    if (found := options.found) is not None:
-        monitor.history = found.history
-        monitor.offer(objective.join(found.coef, found.intercept), found.value)
     if polish or start[0].any():
         for point in (objective.join(*start), np.zeros(objective.shape)):
             certify(objective, point, monitor)
+    at_start = monitor.primal
+    if (found := options.found) is not None:
+        monitor.history = found.history
+        monitor.offer(objective.join(found.coef, found.intercept), found.value)
     end = None
     if not monitor.done:
         twins, centred = twins_of(data), objective.replace(variables=variables)
@@ -134,7 +136,8 @@ def dual(
         wide = NARROW * n <= d and n <= LARGEST_FACTOR and not (polish or data.sparse)
         lost = wide and _in_row_space(ascent, start, monitor, options, epochs, trial)
         if not (lost or monitor.done or monitor.spent):
-            lost = descend(ascent, objective, monitor, options.rng, epochs, trial)
+            more = options.rng, epochs, trial, at_start
+            lost = descend(ascent, objective, monitor, *more)
         if lost and not polish:
             W, b, primal, bound = ascent.certified()
             apt |= softmax and not (data.sparse or is_dense(objective))
@@ -185,7 +188,8 @@ def _in_row_space(
     own.split = lambda params: options.widen(*space.widen(*inside.split(params)))
     offer_priors(inside, own)
     narrow = Ascent(ascent.kernels, rotated, inside, space.narrow(*start), ascent.twins)
-    lost = descend(narrow, inside, own, options.rng, epochs, trial)
+    more = options.rng, epochs, trial, own.primal
+    lost = descend(narrow, inside, own, *more)
     monitor.pending = own.pending
     ascent.take(narrow)
     if lost:  # what is to become of its end is for the caller to say
@@ -227,13 +231,6 @@ def import_kernels() -> Any:
     return _dual_kernels
 
 
-def score_gradients(A: np.ndarray, data: Data) -> np.ndarray:
-    """Those of a hinge's multipliers, weighted (n, k)."""
-    U = A * data.weights[:, None]
-    U[np.arange(len(U)), data.y] = -U.sum(axis=1)
-    return U
-
-
 def descend(
     ascent: Ascent,
     objective: Objective,
@@ -241,6 +238,7 @@ def descend(
     rng: np.random.RandomState,
     epochs: int,
     trial: dict[int, float],
+    at_start: float,
 ) -> bool:
     """Epochs until the gap is proven, or none is left; True to go on without them.
 
@@ -248,7 +246,8 @@ def descend(
     after one that failed for half of what was missing. The objective, half of one, is
     seen where all rows were visited, if somebody wants to know, else at twice as many
     epochs each time, at least; as often it is asked whether the epochs left will do for
-    dense rows. A ``trial`` has the largest gap to stay at, from an epoch on.
+    dense rows. A ``trial`` has the largest gap to stay at, from an epoch on. After many
+    the objective should be below what it was ``at_start``.
     """
     polished, data = is_polished(objective), objective.data
     # Newton's method gets on where this does not, of many params unless rows are few
@@ -256,7 +255,7 @@ def descend(
     newton = few or not (is_wide(data) or can_all_be_met(data))
     wanted = monitor.report.listens or polished
     dense_softmax = isinstance(objective.loss, CrossEntropy) and not data.sparse
-    near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
+    near, due, enough = False, 0, monitor.tol
     balanced, intercept = np.inf, ascent.intercept()
     seen, met, known, was = FIRST_SEEN, np.inf, 1, np.inf
     epoch = -1
@@ -290,7 +289,8 @@ def descend(
             params, witness = objective.join(W, b), None
             if polished and ascent.power == 1:  # no scores tell multipliers at a kink
                 at = objective.evaluate(params, conjugate=True)
-                witness = Witness([score_gradients(ascent.proven, data)], at)
+                U = gradients(ascent.proven, data.y, data.weights)
+                witness = Witness([U], at)
             monitor.offer(params, primal, dual, witness, keep=True)
             near = False
             if gap > missing:

@@ -77,6 +77,13 @@ def between(A: np.ndarray, power: int) -> np.ndarray:
     return np.count_nonzero((A > 0) & (A - KINDS[power].cap < 0), axis=1)
 
 
+def gradients(A: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted score gradients U (m, k) of dual variables; of the softmax, too."""
+    U = A.copy()
+    U[np.arange(len(y)), y] -= A.sum(axis=1)
+    return weights[:, None] * U
+
+
 def solved(few: Few, budget: float) -> np.ndarray:
     """The dual variables (m, k) that Newton's method leads to, if to better ones."""
     A = few.A
@@ -127,9 +134,7 @@ class Few:
 
     def gradients(self, A: np.ndarray) -> np.ndarray:
         """U (m, k)."""
-        U = A.copy()
-        U[self.own] -= A.sum(axis=1)
-        return self.weights * U
+        return gradients(A, self.y, self.weights[:, 0])
 
     def at(self, A: np.ndarray) -> tuple[float, float, np.ndarray]:
         """What is to be minimised, the rows' gap, and their scores."""
