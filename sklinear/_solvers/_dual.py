@@ -119,10 +119,9 @@ def dual(
     if polish or start[0].any():
         for point in (objective.join(*start), np.zeros(objective.shape)):
             certify(objective, point, monitor)
-    at_start = monitor.primal
-    if (found := options.found) is not None:
-        monitor.history = found.history
-        monitor.offer(objective.join(found.coef, found.intercept), found.value)
+    if (found := options.found) is not None:  # not to begin at, but to go back to
+        monitor.history, monitor.guess = found.history, found.value
+        monitor.guessed = objective.join(found.coef, found.intercept)
     end = None
     if not monitor.done:
         twins, centred = twins_of(data), objective.replace(variables=variables)
@@ -136,8 +135,7 @@ def dual(
         wide = NARROW * n <= d and n <= LARGEST_FACTOR and not (polish or data.sparse)
         lost = wide and _in_row_space(ascent, start, monitor, options, epochs, trial)
         if not (lost or monitor.done or monitor.spent):
-            more = options.rng, epochs, trial, at_start
-            lost = descend(ascent, objective, monitor, *more)
+            lost = descend(ascent, objective, monitor, options.rng, epochs, trial)
         if lost and not polish:
             W, b, primal, bound = ascent.certified()
             apt |= softmax and not (data.sparse or is_dense(objective))
@@ -159,6 +157,8 @@ def dual(
         _lbfgs.finish(objective, monitor)
     from sklinear._solvers._dual_proof import visited_compiled
 
+    if found is not None:
+        monitor.offer(objective.join(found.coef, found.intercept), found.value)
     solution = concluded(objective, monitor, "iterations" if end else "epochs")
     visitor = visited_compiled if data.sparse else None
     return replace(solution, visitor=visitor, solver=end)
@@ -188,8 +188,7 @@ def _in_row_space(
     own.split = lambda params: options.widen(*space.widen(*inside.split(params)))
     offer_priors(inside, own)
     narrow = Ascent(ascent.kernels, rotated, inside, space.narrow(*start), ascent.twins)
-    more = options.rng, epochs, trial, own.primal
-    lost = descend(narrow, inside, own, *more)
+    lost = descend(narrow, inside, own, options.rng, epochs, trial)
     monitor.pending = own.pending
     ascent.take(narrow)
     if lost:  # what is to become of its end is for the caller to say
@@ -238,7 +237,6 @@ def descend(
     rng: np.random.RandomState,
     epochs: int,
     trial: dict[int, float],
-    at_start: float,
 ) -> bool:
     """Epochs until the gap is proven, or none is left; True to go on without them.
 
@@ -246,8 +244,7 @@ def descend(
     after one that failed for half of what was missing. The objective, half of one, is
     seen where all rows were visited, if somebody wants to know, else at twice as many
     epochs each time, at least; as often it is asked whether the epochs left will do for
-    dense rows. A ``trial`` has the largest gap to stay at, from an epoch on. After many
-    the objective should be below what it was ``at_start``.
+    dense rows. A ``trial`` has the largest gap to stay at, from an epoch on.
     """
     polished, data = is_polished(objective), objective.data
     # Newton's method gets on where this does not, of many params unless rows are few
@@ -255,7 +252,7 @@ def descend(
     newton = few or not (is_wide(data) or can_all_be_met(data))
     wanted = monitor.report.listens or polished
     dense_softmax = isinstance(objective.loss, CrossEntropy) and not data.sparse
-    near, due, enough = False, 0, monitor.tol
+    near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
     balanced, intercept = np.inf, ascent.intercept()
     seen, met, known, was = FIRST_SEEN, np.inf, 1, np.inf
     epoch = -1
