@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Point
-from sklinear._solvers import _dual, _dual_ascent, _dual_blocks
+from sklinear._solvers import _dual, _dual_ascent, _dual_blocks, _dual_point
 from sklinear._solvers._auto import choose
 from sklinear._solvers._rows import RowSpace
 
@@ -395,9 +395,7 @@ def test_the_compiled_proof_sums_up_what_the_plain_one_does(loss, k, fit_interce
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
 def test_of_many_classes_few_are_worked_on(monkeypatch, loss, fit_intercept, listed):
     pytest.importorskip("numba")
-    monkeypatch.setattr(
-        _dual_ascent, "LISTED", listed
-    )  # rows may have more multipliers
+    monkeypatch.setattr(_dual_point, "LISTED", listed)  # rows may have more multipliers
     epochs, own = [], _dual.Ascent._work_on
     monkeypatch.setattr(
         _dual.Ascent, "_work_on", lambda *args: epochs.append(None) or own(*args)

@@ -1,44 +1,34 @@
-"""The dual point that coordinate ascent holds, and the intercept that it implies."""
+"""Epochs of dual coordinate ascent: which rows are visited, and what is done beside."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from sklinear._data import Data
-from sklinear._duality import balancing_point, dual_value
-from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
+from sklinear._duality import balancing_point
 from sklinear._objective import Objective
 from sklinear._solvers import _dual_together
-from sklinear._solvers._frame import SPLIT
+from sklinear._solvers._dual_point import PULL, DualPoint
 
-DAMPING = 30.0  # of the intercept, in units of alpha / (mean squared norm of the rows)
-CHUNK = 2**22  # products between looks at the keyboard, and numbers of dense rows
 BALANCE = 0.3  # of the objective, what all of a balancing point costs, typically
 MANY = 32  # classes beyond which hinges are worked on where they have a multiplier
 RARE = 0.02  # of the multipliers above 0 that may be missing in such work, twice
 LEFT_AT_WORK = 0.2  # the same for such work
 LEFT = 0.3  # of the mean gap: what others leave out has less
 FEW = 50  # rows, of which none is left out, and that alone do not move the intercept
-OFF_CENTRE = 100.0  # squared distance of the mean from 0, in units of the rows' from
-# it, beyond which float32 scores are too inexact for steps as long as the spread allows
 NEARLY_ALL = 0.7  # of the rows' classes, beyond which such work leaves none out
 DRIFT = 0.1  # of an intercept, beyond which they are looked at, in units of a score
 STEP = 1.25  # by which the proximal term is weakened or strengthened
 FALLING = 0.6  # of what the intercept's constraint was missed by an epoch before
-REACH = 0.1  # of a move that settles the intercept, in units of a score
 LEAST_SHARE = 0.1  # of an epoch, that one of few rows counts as
-PULL = 2.0  # of an anchor, in units of alpha
 TINY = float(np.finfo(float).tiny)  # objective that may be divided by
-LISTED = 32  # multipliers of a row above 0 that are kept in mind, at most
-WIDTHS = (1.0, 0.1, 0.01)  # at which a warm start's margins are rounded
 
 
-class Ascent:
-    """The dual point, the rows as the compiled loops want them, and the intercept."""
+class Ascent(DualPoint):
+    """A dual point that epochs move, towards the optimum."""
 
     def __init__(
         self,
@@ -48,120 +38,32 @@ class Ascent:
         start: tuple[np.ndarray, np.ndarray],
         twins: Any,
     ):
-        from sklinear._solvers import _dual_moves, _dual_twins, _dual_work
+        from sklinear._solvers import _dual_epochs, _dual_twins, _dual_work
 
-        (n, d), k = data.X.shape, data.n_classes
-        self.working, self.moves = _dual_work, _dual_moves
-        self.settle, self.twins, self.turn = _dual_twins.settle, twins, 0
-        self.kernels, self.data, self.objective = kernels, data, objective
-        kinds = {CrossEntropy: 0, Hinge: 1, SquaredHinge: 2}
-        self.power = kinds[type(objective.loss)]
-        self.mean = objective.variables.mean
-        self.counted = np.flatnonzero(data.weights)
-        X = data.X
-        squares, shifts = np.zeros(n), np.zeros(n)
-        csr = np.zeros(0), np.zeros(0, np.uint32), np.zeros(0, np.int64)
-        if data.sparse:
-            indices = X.indices.astype(np.int32, copy=False).view(np.uint32)
-            csr = X.data, indices, X.indptr.astype(np.int64, copy=False)
-            squares, shifts = kernels.norms(*csr, self.mean)
-            off_centre = float((self.mean**2).sum())
-            if off_centre > OFF_CENTRE * float(data.weights @ squares):
-                csr = X.data.astype(np.float64, copy=False), *csr[1:]
-        else:
-            for block in data:
-                centred = np.subtract(block.X, self.mean, dtype=np.float64)
-                squares[block.rows] = np.square(centred).sum(axis=1)
-        centre = float((self.mean**2).sum()) if data.sparse else 0.0
-        typical = float((data.weights * squares).sum()) or 1.0
-        alpha = objective.alpha
-        self.scales = kernels.Scales(
-            1 / (2 * alpha),
-            typical / (2 * DAMPING * alpha) if objective.fit_intercept else 0.0,
-            centre,
-        )
-        self.least = self.scales.intercept
-        clear = _dual_twins.are_clear
-        if twins and not clear(twins, data.weights, squares, self.scales.coef):
-            self.twins = None
-        self.rows = kernels.Rows(
-            *csr,
-            data.y.astype(np.int64, copy=False),
-            data.weights,
-            squares,
-            shifts,
-        )
-        self.state = kernels.empty(n, d, k, csr[0].dtype)
-        self.lists = kernels.Lists(
-            np.zeros((n, min(k, LISTED)), np.uint32), np.full(n, -1, np.int32)
-        )
+        self.epochs, self.working = _dual_epochs, _dual_work
         self.work: Any = None
         self.room: Any = None
         self.at_work, self.reused = False, 0
+        super().__init__(kernels, data, objective, start)
+        self.least = self.scales.intercept
+        self.settle, self.twins, self.turn = _dual_twins.settle, twins, 0
+        clear = _dual_twins.are_clear
+        if twins and not clear(
+            twins, data.weights, self.rows.squares, self.scales.coef
+        ):
+            self.twins = None
+        numbers, k = len(self.rows.data), data.n_classes
         self.works = self.power > 0 and data.sparse and k > MANY
-        self.works &= k * len(csr[0]) < 2**32  # places are uint32
-        # where W is drawn to, where it was before, and what that leaves of the gap
-        self.anchor: Any = None
+        self.works &= k * numbers < 2**32  # places are uint32
+        # where W was before, and what the anchor leaves of the gap
         self.before: Any = None
         self.excess = 0.0
         self.gap = self.gap_before = np.inf  # the last, and at the last anchor
-        self.gaps, self.primal = np.zeros(n), np.inf
-        products = 4.0 * k * (X.nnz if data.sparse else n * d)
+        self.gaps, self.primal = np.zeros(len(data.y)), np.inf
+        products = 4.0 * k * (data.X.nnz if data.sparse else data.X.size)
         self.budget = _dual_together.Budget(self.power, products)
         self.share = 1.0  # of the rows that the last epoch visited
         self.missing = np.inf  # of the intercept's constraint
-        self._start(*start)
-
-    def _start(self, W: np.ndarray, b: np.ndarray) -> None:
-        """The best of zero and the score gradients at a point."""
-        y, warm = self.data.y, W.any()
-        A, b_ref = self.state.A, self.state.b_ref
-        if self.objective.fit_intercept:
-            b_ref[:] = b + (self.mean @ W if warm else 0)
-            b_ref -= b_ref.mean()
-        if self.power == 0:
-            A[np.arange(len(y)), y] = 1
-            if self.objective.fit_intercept and not warm:
-                b_ref[:] = np.log(self.data.class_masses)
-        if not warm:
-            return
-        loss = self.objective.loss
-        losses = [loss]
-        if isinstance(loss, Hinge):
-            losses = [Hinge(loss.delta, width=width) for width in WIDTHS]
-        best = 0.0
-        params = self.objective.join(W, b)
-        for candidate in losses:
-            objective = self.objective.replace(loss=candidate)
-            scores = objective.push(params)
-            U = [
-                candidate(s, block.y)[1]
-                for s, block in zip(scores, objective.data, strict=True)
-            ]
-            at = objective.evaluate(params, conjugate=True)
-            value = dual_value(objective, at)
-            if value > best:
-                best = value
-                A[:] = np.vstack(U)
-                A[np.arange(len(y)), y] = 0
-                if self.power == 0:
-                    A[np.arange(len(y)), y] = 1 - A.sum(axis=1)
-        if best > 0:
-            self.rebuild()
-            # where the proximal term alone would leave the intercept
-            b_ref += self.state.r * self.scales.intercept
-
-    def rebuild(self) -> None:
-        """V, r and g from the dual variables."""
-        self._return()
-        state = self.state
-        state.V[:] = 0 if self.anchor is None else PULL / (1 + PULL) * self.anchor
-        state.r[:] = 0
-        for rows, part in self._chunks(self.counted):
-            self.kernels.pull(rows, state, self.scales, part, not self.data.sparse)
-        if self.data.sparse:
-            k = len(state.g)
-            state.g[:] = self.kernels.moments(state.V, self.mean)[0][:k]
 
     def epoch(self, rng: np.random.RandomState, whole: bool) -> float:
         """Visit the rows once, or those that matter; an estimate of the relative gap.
@@ -170,7 +72,7 @@ class Ascent:
         scores and their gradient: what a visit could gain.
         """
         state, scales, packed = self.state, self.scales, not self.data.sparse
-        kernels, rows = self.kernels, self.counted
+        epochs, rows = self.epochs, self.counted
         if self.works and not whole:
             state.b_ref[:] = self.intercept()
             return (self._work_on(rng) + self.excess) / self.primal
@@ -180,7 +82,7 @@ class Ascent:
             dual = state.A, y, weights, self.power, self.lists, self.turn
             self.settle(self.twins, *dual)
             self.turn += 1
-        visit = kernels.softmax_epoch if self.power == 0 else kernels.hinge_epoch
+        visit = epochs.softmax_epoch if self.power == 0 else epochs.hinge_epoch
         more = (self.lists,) if self.power else ()
         if not whole and len(rows) > FEW:
             rows = rows[self.gaps[rows] > LEFT * self.gaps[rows].mean()]
@@ -265,6 +167,23 @@ class Ascent:
         if self.data.sparse:
             g[:] = self.kernels.moments(V, self.mean)[0][: len(g)]
 
+    def rebuild(self) -> None:
+        """V, r and g from the dual variables."""
+        self._return()
+        super().rebuild()
+
+    def certified(self) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """W and b of the dual point held, the objective there, and a lower bound."""
+        self._return()
+        return super().certified()
+
+    def take(self, other: Ascent) -> None:
+        """Another's dual variables, of the same rows in other features."""
+        other._return()
+        self.state.A[:], self.state.b_ref[:] = other.state.A, other.state.b_ref
+        self.scales = self.scales._replace(intercept=other.scales.intercept)
+        self.rebuild()
+
     def _work_on(self, rng: np.random.RandomState) -> float:
         """Visit rows that matter, and of them the classes that do; the gaps' sum."""
         working, parts = self.working, (self.rows, self.state)
@@ -306,13 +225,6 @@ class Ascent:
             self.working.returned(self.work, self.state, self.lists)
             self.at_work = False
 
-    def take(self, other: Ascent) -> None:
-        """Another's dual variables, of the same rows in other features."""
-        other._return()
-        self.state.A[:], self.state.b_ref[:] = other.state.A, other.state.b_ref
-        self.scales = self.scales._replace(intercept=other.scales.intercept)
-        self.rebuild()
-
     def unbalanced(self, tol: float) -> float:
         """What the intercept's constraint costs a proof, nearly.
 
@@ -336,114 +248,7 @@ class Ascent:
         self.missing = missing
         return cost
 
-    def intercept(self) -> np.ndarray:
-        """That of centred features (k,)."""
-        return self.state.b_ref - self.state.r * self.scales.intercept
-
     def drifted(self, since: np.ndarray) -> bool:
         """Whether the intercept is so far from where it was that margins which held
         then may not."""
         return bool(np.ptp(self.intercept() - since) > DRIFT)
-
-    def _chunks(self, order: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
-        """Rows in order, a chunk at a time; dense ones are centred copies."""
-        (n, d), k = self.data.X.shape, self.data.n_classes
-        if self.data.sparse:
-            step = max(1, CHUNK * 8 * n // max(1, k * len(self.rows.data)))
-            for first in range(0, len(order), step):
-                yield self.rows, order[first : first + step]
-            return
-        step = max(1, min(CHUNK // (k * d), 2**16 // d))
-        indices = np.tile(np.arange(d, dtype=np.uint32), min(step, len(order)))
-        indptr = d * np.arange(step + 1)
-        for first in range(0, len(order), step):
-            part = order[first : first + step]
-            X = np.subtract(self.data.X[part], self.mean, dtype=np.float64)
-            yield (
-                self.rows._replace(data=X.ravel(), indices=indices, indptr=indptr),
-                part,
-            )
-
-    def certified(self) -> tuple[np.ndarray, np.ndarray, float, float]:
-        """W and b of the dual point held, the objective there, and a lower bound.
-
-        The bound is that of a point nearby where the intercept's gradient vanishes; r,
-        and V if it is in float64, are left at it, until they are rebuilt. All is summed
-        up in float64: else what float32 sums have lost could raise the bound.
-        """
-        self._return()
-        held, objective = (self.rows, self.state), self.objective
-        pulled = self.scales, self.anchor
-        rows, state = held[0].data.astype(float, copy=False), held[1]
-        state.b_ref[:] -= state.r * self.scales.intercept
-        self.rows = held[0]._replace(data=rows)
-        self.state = state._replace(V=state.V.astype(float, copy=False))
-        near, residual = self.state, state.r
-        if objective.fit_intercept:
-            A, residual = self._settled()
-            near = near._replace(A=A)
-        loss, conjugate = self._surveyed(near)
-        W = self._coef()
-        centre, square = self.kernels.moments(W, self.mean)
-        b = state.b_ref - centre
-        primal = loss + objective.alpha * square
-        if objective.fit_intercept:
-            masses = self.data.class_masses
-            t, kept, G = balancing_point(residual, masses)
-            cost = objective.loss.conjugate(G, np.arange(len(masses))) @ masses
-            conjugate = kept * conjugate + t * float(cost)
-            np.fill_diagonal(G, G.diagonal() + 1 if self.power == 0 else 0)
-            self.moves.mix(near.A, self.data.y, t, kept, G)
-        self.proven, self.state, self.anchor = near.A, near, None
-        self.scales = self.scales._replace(coef=1 / (2 * objective.alpha))
-        self.rebuild()
-        penalty = objective.alpha * self.kernels.moments(near.V, self.mean)[1]
-        self.rows, self.state = held
-        self.scales, self.anchor = pulled
-        return W, b, primal, max(-conjugate - penalty, 0.0)
-
-    def evaluated(self) -> float:
-        """The objective at the dual point held."""
-        loss, _ = self._surveyed(self.state._replace(b_ref=self.intercept()))
-        return loss + self.objective.alpha * self._square(self.state.V)
-
-    def params(self) -> tuple[np.ndarray, np.ndarray]:
-        """W and b of the dual point held."""
-        W = self._coef()
-        return W, self.intercept() - self.kernels.moments(W, self.mean)[0]
-
-    def _coef(self) -> np.ndarray:
-        """W."""
-        along = self.state.r * self.scales.coef * self.data.sparse
-        return self.kernels.coefficients(self.state.V, self.mean, along)
-
-    def _square(self, V: np.ndarray) -> float:
-        """||W||^2 of V, without W."""
-        r = self.state.r * self.scales.coef * self.data.sparse
-        g, square = self.kernels.moments(V, self.mean)
-        return float(square + (r * (2 * g[: len(r)] + self.scales.mean * r)).sum())
-
-    def _surveyed(self, state: Any) -> tuple[float, float]:
-        """Sums of the losses and of the conjugates."""
-        loss = conjugate = 0.0
-        for rows, part in self._chunks(self.counted):
-            args = rows, state, self.scales, part, not self.data.sparse, self.power
-            v, c = self.kernels.survey(*args)
-            loss, conjugate = loss + v, conjugate + c
-        return loss, conjugate
-
-    def _settled(self) -> tuple[np.ndarray, np.ndarray]:
-        """Dual variables (n, k) near those held, and their 1' U, which nearly vanishes.
-
-        They move along the loss's leeway, as for the certificate, whose cost is of the
-        order of the square of 1' U.
-        """
-        A, y, weights = self.state.A.copy(), self.data.y, self.data.weights
-        edges = self.moves.edges(A, y, weights, self.power, REACH)
-        edges += edges.T
-        laplacian = np.diag(edges.sum(axis=1)) - edges
-        v = -np.linalg.lstsq(laplacian, self.state.r, rcond=SPLIT)[0]
-        if np.ptp(v) >= REACH:
-            v[:] = 0
-        by_class = self.moves.move(A, y, weights, self.power, REACH, v)
-        return A, by_class.sum(axis=0)
