@@ -19,8 +19,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Point
-from sklinear._solvers import _dual, _dual_ascent, _dual_blocks, _dual_point
+from sklinear._solvers import (
+    Options,
+    Reporter,
+    _dual,
+    _dual_ascent,
+    _dual_blocks,
+    _dual_point,
+)
 from sklinear._solvers._auto import choose
+from sklinear._solvers._grid import solve_grid
 from sklinear._solvers._rows import RowSpace
 
 OWN = {"hinge": Hinge(), "squared_hinge": SquaredHinge(), "softmax": CrossEntropy()}
@@ -786,3 +794,29 @@ def test_auto_takes_the_dual_for_texts_of_many_classes(loss):
     data = Data(7 * X, y, np.full(n, 1 / n), k)
     for alpha in (1e-5, 1e-7):
         assert choose(data, OWN[loss], alpha, 1e-4) == "dual"
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_search_goes_on_from_the_last_alphas_multipliers(loss):
+    # from 0 they take 1.1 to 1.7 times as many epochs
+    pytest.importorskip("numba")
+    X, y = documents(900, 600, 40)
+    alphas, weights = [1e-5, 1e-3, 1e-4], np.full(len(y), 1 / len(y))
+    data = Data(X.tocsr(), y, weights, 40)
+    rng = np.random.RandomState(0)
+    options = Options(1e-6, 1000, 256, "auto", rng, Reporter(), fits=3)
+
+    def epochs(alphas):
+        problems = [(OWN[loss], alpha) for alpha in alphas]
+        found = [*solve_grid(data, problems, [weights], True, "dual", options)]
+        assert all(solution.converged for *_, solution in found)
+        values = {alphas[place]: solution.value for place, _, solution in found}
+        return values, sum(len(solution.history) for *_, solution in found)
+
+    values, path = epochs(alphas)
+    apart = [epochs([alpha]) for alpha in alphas]
+    for value, _ in apart:
+        for alpha in value:
+            assert values[alpha] == pytest.approx(value[alpha], rel=2e-6)
+    total = sum(count for _, count in apart)
+    assert path < total

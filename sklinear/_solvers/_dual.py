@@ -122,10 +122,11 @@ def dual(
     if (found := options.found) is not None:  # not to begin at, but to go back to
         monitor.history, monitor.guess = found.history, found.value
         monitor.guessed = objective.join(found.coef, found.intercept)
-    end = None
+    end = multipliers = None
     if not monitor.done:
-        twins, centred = twins_of(data), objective.replace(variables=variables)
-        ascent = Ascent(kernels, data, centred, start, twins)
+        last, centred = options.multipliers, objective.replace(variables=variables)
+        twins = twins_of(data) if last is None else last.twins
+        ascent = Ascent(kernels, data, centred, start, twins, last)
         epochs = EPOCHS if polish else options.max_iter
         apt, trial = is_tried(data, loss), {}  # to Newton's method
         softmax = isinstance(loss, CrossEntropy)
@@ -136,6 +137,8 @@ def dual(
         lost = wide and _in_row_space(ascent, start, monitor, options, epochs, trial)
         if not (lost or monitor.done or monitor.spent):
             lost = descend(ascent, objective, monitor, options.rng, epochs, trial)
+        if options.fits > 1 and not lost:
+            multipliers = ascent.multipliers()._replace(twins=twins)
         if lost and not polish:
             W, b, primal, bound = ascent.certified()
             apt |= softmax and not (data.sparse or is_dense(objective))
@@ -161,7 +164,7 @@ def dual(
         monitor.offer(objective.join(found.coef, found.intercept), found.value)
     solution = concluded(objective, monitor, "iterations" if end else "epochs")
     visitor = visited_compiled if data.sparse else None
-    return replace(solution, visitor=visitor, solver=end)
+    return replace(solution, visitor=visitor, solver=end, multipliers=multipliers)
 
 
 def _in_row_space(
@@ -187,7 +190,8 @@ def _in_row_space(
     own.history = monitor.history
     own.split = lambda params: options.widen(*space.widen(*inside.split(params)))
     offer_priors(inside, own)
-    narrow = Ascent(ascent.kernels, rotated, inside, space.narrow(*start), ascent.twins)
+    shared = ascent.kernels, rotated, inside, space.narrow(*start), ascent.twins
+    narrow = Ascent(*shared, options.multipliers)
     lost = descend(narrow, inside, own, options.rng, epochs, trial)
     monitor.pending = own.pending
     ascent.take(narrow)

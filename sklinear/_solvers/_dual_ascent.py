@@ -12,6 +12,7 @@ from sklinear._duality import balancing_point
 from sklinear._objective import Objective
 from sklinear._solvers import _dual_together
 from sklinear._solvers._dual_point import PULL, DualPoint
+from sklinear._solvers._solution import Multipliers
 
 BALANCE = 0.3  # of the objective, what all of a balancing point costs, typically
 MANY = 32  # classes beyond which hinges are worked on where they have a multiplier
@@ -37,6 +38,7 @@ class Ascent(DualPoint):
         objective: Objective,
         start: tuple[np.ndarray, np.ndarray],
         twins: Any,
+        multipliers: Multipliers | None = None,
     ):
         from sklinear._solvers import _dual_epochs, _dual_twins, _dual_work
 
@@ -44,7 +46,7 @@ class Ascent(DualPoint):
         self.work: Any = None
         self.room: Any = None
         self.at_work, self.reused = False, 0
-        super().__init__(kernels, data, objective, start)
+        super().__init__(kernels, data, objective, start, multipliers)
         self.least = self.scales.intercept
         self.settle, self.twins, self.turn = _dual_twins.settle, twins, 0
         clear = _dual_twins.are_clear
@@ -176,6 +178,11 @@ class Ascent(DualPoint):
         """W and b of the dual point held, the objective there, and a lower bound."""
         self._return()
         return super().certified()
+
+    def multipliers(self) -> Multipliers:
+        """For another alpha to begin at."""
+        self._return()
+        return Multipliers(self.state.A, self.intercept(), self.objective.alpha)
 
     def take(self, other: Ascent) -> None:
         """Another's dual variables, of the same rows in other features."""

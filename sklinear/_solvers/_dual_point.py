@@ -12,6 +12,7 @@ from sklinear._duality import balancing_point, dual_value
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers._frame import SPLIT
+from sklinear._solvers._solution import Multipliers
 
 DAMPING = 30.0  # of the intercept, in units of alpha / (mean squared norm of the rows)
 CHUNK = 2**22  # products between looks at the keyboard, and numbers of dense rows
@@ -35,6 +36,7 @@ class DualPoint:
         data: Data,
         objective: Objective,
         start: tuple[np.ndarray, np.ndarray],
+        multipliers: Multipliers | None = None,
     ):
         from sklinear._solvers import _dual_moves
 
@@ -80,7 +82,10 @@ class DualPoint:
         )
         self.anchor: Any = None
         self.proven: Any = None  # the dual variables of the last bound
-        self._start(*start)
+        if multipliers is None:
+            self._start(*start)
+        else:
+            self._resume(multipliers)
 
     def _start(self, W: np.ndarray, b: np.ndarray) -> None:
         """The best of zero and the score gradients at a point."""
@@ -120,6 +125,17 @@ class DualPoint:
             self.rebuild()
             # where the proximal term alone would leave the intercept
             b_ref += self.state.r * self.scales.intercept
+
+    def _resume(self, last: Multipliers) -> None:
+        """Those of a stronger penalty, scaled so that W is what it was."""
+        A, y = self.state.A, self.data.y
+        np.multiply(last.A, self.objective.alpha / last.alpha, out=A)
+        if self.power == 0:
+            own = np.arange(len(y)), y
+            A[own] = 0
+            A[own] = np.maximum(1 - A.sum(axis=1), 0)
+        self.state.b_ref[:] = last.intercept
+        self.rebuild()
 
     def rebuild(self) -> None:
         """V, r and g from the dual variables."""

@@ -99,15 +99,18 @@ def _cells(
         large = data.streamed or (not data.sparse and len(rows) * d > LARGEST_COPY)
         if len(rows) < len(weights) and not large:
             part = data.sample(rows, weights[rows])
-        start = np.zeros((d, k)), np.zeros(k)
+        start, multipliers = (np.zeros((d, k)), np.zeros(k)), None
         for place, alpha in enumerate(alphas):
             name = (
                 _choose_near(part, loss, alpha, options) if solver == "auto" else solver
             )
+            if name == "either" and multipliers is not None:
+                name = "dual"  # as it was for a stronger penalty
             if name == "dual":  # to look for its multipliers takes longer than to begin
                 start = np.zeros((d, k)), np.zeros(k)
-            found = _solved(name, part, loss, alpha, fit_intercept, start, options)
-            start = found.coef, found.intercept
+            own = options._replace(multipliers=multipliers)
+            found = _solved(name, part, loss, alpha, fit_intercept, start, own)
+            start, multipliers = (found.coef, found.intercept), found.multipliers
             yield place, fold, found
 
 
@@ -134,13 +137,15 @@ def _solved(
     options: Options,
 ) -> Solution:
     """A solver's answer from a start; from none where rounding ends that too early."""
-    for W, b in (start, (np.zeros_like(start[0]), np.zeros_like(start[1]))):
-        own = options._replace(rng=deepcopy(options.rng))
+    nowhere = np.zeros_like(start[0]), np.zeros_like(start[1])
+    for (W, b), multipliers in ((start, options.multipliers), (nowhere, None)):
+        own = options._replace(rng=deepcopy(options.rng), multipliers=multipliers)
         found = METHODS[name](data, loss, alpha, fit_intercept, (W, b), own)
         found = tidied(data, loss, alpha, fit_intercept, found)
         if _unfinished(found, options):
             found = _proven(data, loss, alpha, fit_intercept, found, options)
-        if not (W.any() and _unfinished(found, options)):
+        near = W.any() or multipliers is not None
+        if not (near and _unfinished(found, options)):
             break
     return found
 

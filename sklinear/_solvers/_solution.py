@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,15 @@ def as_they_are(W: np.ndarray, b: np.ndarray) -> Params:
     return W, b
 
 
+class Multipliers(NamedTuple):
+    """A dual point of some rows, relative to their weights, and where it was met."""
+
+    A: np.ndarray  # (n, k)
+    intercept: np.ndarray  # (k,) of centred features
+    alpha: float
+    twins: Any = None  # of the rows, as the dual has found them
+
+
 class Options(NamedTuple):
     """What a user can ask of a solver."""
 
@@ -57,6 +66,7 @@ class Options(NamedTuple):
     least: int = 0  # iterations to take, however near the start
     fits: int = 1  # of a search, all together
     found: Solution | None = None  # by another solver, to go on from
+    multipliers: Multipliers | None = None  # of the same rows, to begin at
 
 
 class Witness(NamedTuple):
@@ -86,6 +96,7 @@ class Solution:
     witness: Witness | None = None
     visitor: Callable[..., Visit] | None = None  # a quick one for the certificate
     solver: str | None = None  # where another one has gone on
+    multipliers: Multipliers | None = None  # of a search, for its next alpha
 
 
 @dataclass
