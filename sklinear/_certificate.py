@@ -60,10 +60,11 @@ from sklinear._duality import balanced
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective, Point, scores_of
 from sklinear._variables import Variables
-from sklinear._visit import EPS, EXTENDED, Visit, visited
+from sklinear._visit import EPS, EXTENDED, Visit, roundings, visited
 
 LARGEST_REPEATED = 2**24  # the same of a proof that only rounding keeps from enough
 SPLIT = 1e-9  # relative eigenvalue of a graph that counts as cut
+ROUNDINGS = 8  # of a row's numbers, and some for each class
 ROOM = 2.0**-22  # of a margin: scores as large as 1e8 margins are known so well
 
 
@@ -191,11 +192,11 @@ def _proven(
     if fit_intercept:
         mean += np.asarray(data.class_sums.sum(axis=1)).ravel()
     if alpha == 0:  # only that of margins that hold, whatever rounding does, is known
-        if not (missed := value > 0):
+        if not (unmet := value > 0):
             at = at._replace(W=W - ROOM * W, b=b - ROOM * b)
-            missed = exact.total(visited, at, reach, False, witness, False).primal > 0
+            unmet = exact.total(visited, at, reach, False, witness, False).primal > 0
         unknown = np.full((k, k), np.inf)
-        return Certificate(np.inf, mean, unknown, float(missed), value), 0.0
+        return Certificate(np.inf, mean, unknown, float(unmet), value), 0.0
     args = at, reach, fit_intercept, witness, rescaled
     visit = exact.total(visitor, *args, *(() if centre is None else (centre,)))
     moved = mean if centre is None or data.sparse else np.zeros(d)
@@ -203,59 +204,70 @@ def _proven(
         less_outer(visit.pulled, moved, visit.residual)
         if visit.rows is not None:
             visit.rows -= moved[:, None] * visit.edges[:, None, :]
-    # centred, they are as good in float64
-    visit.pulled = visit.pulled.astype(np.float64, copy=False)
-    visit.residual = visit.residual.astype(np.float64, copy=False)
     primal = visit.primal + alpha * float(np.vdot(W, W))
 
     variables = Variables(mean, np.ones(d))
     objective = Objective(data, loss, alpha, fit_intercept, variables)
-    share, kept, conjugate, pulled = 0.0, 1.0, visit.conjugate, visit.pulled
+    share, kept, slack = 0.0, 1.0, visit.pulled
+    excess = own = max(float(visit.excess), 0.0)
     if fit_intercept:
-        share, kept, conjugate, pulled = balanced(
-            objective, visit.residual, conjugate, pulled
-        )
+        residual = visit.residual.astype(np.float64, copy=False)
+        share, kept, cost, mixed = balanced(objective, residual)
+    if share > 0:
+        slack = kept * slack
+        add_scaled(slack, share, mixed)
+        met = float(np.vdot(mixed, W))
+        off = kept * float((b + (moved @ W)) @ visit.residual)
+        excess = kept * excess + share * (visit.primal + cost - met) + off
+        add_scaled(slack, 2 * alpha, W)
+    add_scaled(visit.pulled, 2 * alpha, W)
+    # E = X' U + 2 alpha W of both, which in float64 are as good now
+    missed = _norm(slack.astype(np.float64, copy=False))
+    visit.pulled = visit.pulled.astype(np.float64, copy=False)
+    visit.residual = visit.residual.astype(np.float64, copy=False)
     # the scores have the pass's precision; their sums and a class-wise point float64's
     eps = float(np.finfo(exact.dtype).eps)
     wide = visit.lifted + visit.size * (visit.far or 0.0)
     scored = max(eps * visit.lifted, share * EPS * wide)
-    rounding = 8 * (scored + EPS * (primal + abs(visit.conjugate))) + visit.kinks
-    gap = primal + conjugate + float(np.vdot(pulled, pulled)) / (4 * alpha)
-    gap = max(gap, 0.0) + rounding
-    # what rounding of X' U adds where it is not small beside X' U + 2 alpha W
-    hidden = eps * visit.reached
-    # a solver's probability of a true class is known to EPS, not its distance from 1
-    known = 8 * EPS if isinstance(loss, CrossEntropy) else 0.0
-    own = max(primal - dual, 0.0) + rounding + known
+    few = ROUNDINGS + k / 2
+    rounding = few * (scored + EPS * (primal + abs(visit.conjugate))) + visit.kinks
+    # P - D is the sum of the rows' L + L* - g s and of this, which rounding blurs
+    hidden = visit.hidden + 2 * EPS * missed
+    if visit.far is None:  # else all sums are in extended precision
+        centring = visit.size * _norm(moved)
+        hidden += EPS * (2 * visit.reached + ROUNDINGS * centring)
+    excess = max(excess, 0.0) + rounding
+    # a solver's sums are of as many terms as there are rows, and their errors add up;
+    # its probability of a true class is known to EPS, not its distance from 1
+    terms = visit.lifted + primal + abs(visit.conjugate)
+    known = EPS * (ROUNDINGS + roundings(data.shape[0])) * terms + visit.kinks
+    known += 8 * EPS if isinstance(loss, CrossEntropy) else 0.0
+    told = max(primal - dual, 0.0) + known
     with np.errstate(over="ignore"):
         blurred = hidden / np.sqrt(4 * alpha)
-        gap = (np.sqrt(gap) + blurred) ** 2
-        best = min(gap, (np.sqrt(own) + blurred) ** 2)
+        gap = excess + ((missed + hidden) / np.sqrt(4 * alpha)) ** 2
+        best = min(gap, (np.sqrt(told) + blurred) ** 2)
     drift = np.zeros((k, k))
     if fit_intercept:
         doubled = 2 if isinstance(loss, Hinge) else 1
         spread = max(visit.squares - float(moved @ moved), 0.0)
         spread += 8 * EPS * visit.squares
         graph = _Graph(visit, spread, alpha)
-        if pulled is not visit.pulled:
-            add_scaled(pulled, 2 * alpha, W)  # E from here on
-        add_scaled(visit.pulled, 2 * alpha, W)
-        slack = _norm(pulled) + hidden
-        drift = graph.drift(doubled * gap, slack, kept=kept, room=reach)
+        far = missed + hidden
+        drift = graph.drift(doubled * gap, far, kept=kept, room=reach)
         v = graph.solve(-visit.residual)
         if np.ptp(v) < reach:
             z = np.sqrt(max(float(v @ graph.laplacian @ v), 0.0))
-            slack = graph.slack(visit.pulled, v) + hidden
-            excess = max(float(visit.primal + visit.conjugate - visit.inner), 0.0)
-            gap = doubled * excess + z**2 + slack**2 / (4 * alpha) + doubled * rounding
+            far = graph.slack(visit.pulled, v) + hidden
+            moved_gap = doubled * (own + rounding) + z**2 + far**2 / (4 * alpha)
             room = reach - float(np.ptp(v))
-            drift = np.minimum(drift, graph.drift(gap, slack, z=z, room=room))
-            best = min(best, gap)
+            drift = np.minimum(drift, graph.drift(moved_gap, far, z=z, room=room))
+            best = min(best, moved_gap)
     with np.errstate(over="ignore"):
         radius = float(np.sqrt(best / alpha))
         relative = min(float(best / primal), 1.0) if primal > 0 else 1.0
         found = Certificate(radius, mean, drift, relative, float(primal))
-        return found, rounding + float(blurred * (2 * np.sqrt(gap) + blurred))
+        return found, rounding + hidden * (2 * missed + hidden) / (4 * alpha)
 
 
 class _Graph:

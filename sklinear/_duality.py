@@ -30,7 +30,10 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
         return 0.0  # D is -inf unless X' U = 0 exactly, which rounding never meets
     conjugate, pulled = at.conjugate, at.pulled
     if objective.fit_intercept and balance:
-        *_, conjugate, pulled = balanced(objective, at.residual, conjugate, pulled)
+        t, kept, cost, mixed = balanced(objective, at.residual)
+        if t > 0:
+            conjugate = kept * conjugate + t * cost
+            pulled = add_scaled(t * mixed, kept, pulled)
     value = -conjugate - float(np.vdot(pulled, pulled)) / (4 * objective.alpha)
     return max(value, 0.0)
 
@@ -49,18 +52,13 @@ def distance(objective: Objective, at: Evaluation, dual: float) -> float:
 
 
 def balanced(
-    objective: Objective, residual: np.ndarray, conjugate: float, pulled: np.ndarray
+    objective: Objective, residual: np.ndarray
 ) -> tuple[float, float, float, np.ndarray]:
-    """t, 1 - t, and of U' = (1 - t) U + t U_z the conjugate sum and X' U' (d, k)."""
+    """t, 1 - t, and of U_z, which makes U' = (1 - t) U + t U_z, L* and X' U_z."""
     data, loss = objective.data, objective.loss.exact
     t, kept, G = balancing_point(residual, data.class_masses)
-    if t == 0:
-        return t, kept, conjugate, pulled
     cost = float(loss.conjugate(G, np.arange(len(G))) @ data.class_masses)
-    mixed = data.of_classes(objective.variables.mean, G)
-    mixed *= t
-    add_scaled(mixed, kept, pulled)
-    return t, kept, kept * conjugate + t * cost, mixed
+    return t, kept, cost, data.of_classes(objective.variables.mean, G)
 
 
 def balancing_point(

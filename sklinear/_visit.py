@@ -22,6 +22,8 @@ from sklinear._objective import Point, pulled_back, scores_of, visits
 EPS = float(np.finfo(np.float64).eps)
 EXTENDED = np.dtype(np.longdouble)
 LARGEST_SUMS = 2**20  # numbers in the sums of rows by pairs of classes
+STEP, SHORT = 256, 16  # rows of a sum, where it matters little and where it does
+LARGEST_FEATURES = 4  # whose sums are taken in extended precision, where it matters
 LARGEST_EXACT = 2**20  # operations of products in more than float64
 
 
@@ -38,11 +40,14 @@ class Visit:
     ):
         self.far = far  # |m' W| of the centre that rows are taken from, at most, if any
         self.primal = self.conjugate = 0.0  # sums of w L, w L*
-        self.inner: Any = 0.0  # sum of U s
+        # that of w (L + L* - g s), row by row: their sums would round what these are
+        self.excess = 0.0
         self.size = 0.0  # sum of |U|
         self.reached = 0.0  # sum of |U_i| ||x_i||
+        self.hidden = 0.0  # what rounding may leave of X' U
         self.lifted = 0.0  # sum of |U_i| times the size of the terms of a score
-        self.pulled, self.residual = np.zeros((d, k), dtype), np.zeros(k, dtype)
+        kind = dtype if far is None else EXTENDED  # of sums
+        self.pulled, self.residual = np.zeros((d, k), kind), np.zeros(k, kind)
         self.squares = 0.0  # sum of w_i ||x_i||^2
         self.kinks = 0.0  # what rounding of scores may add to losses, beyond U times it
         self.lengths = np.zeros((k, k))  # v to sum of w_i ||move of row i||^2
@@ -71,24 +76,25 @@ class Visit:
         loss = at.loss
         weights = block.weights[:, None]
         values = loss(scores, block.y)[0]
+        conjugates = loss.conjugate(gradient, block.y)
         self.primal += float(values @ block.weights)
-        self.conjugate += float(loss.conjugate(gradient, block.y) @ block.weights)
+        self.conjugate += float(conjugates @ block.weights)
+        excess = values + conjugates - (gradient * scores).sum(axis=1)
+        self.excess += float(excess @ block.weights)
         U = gradient * weights
-        self.inner += np.vdot(U.T, scores.T)  # whose columns are contiguous
         sizes = np.abs(U).sum(axis=1)
         self.size += float(sizes.sum())
-        self.pulled += pulled_back(block.X, U)
-        self.residual += U.sum(axis=0)
         squares = row_norms(block.X.astype(np.float64, copy=False), squared=True)
         self.squares += float(squares @ block.weights)
         norms = np.sqrt(squares)
-        self.reached += float(sizes @ norms)
+        self.reached += (reached := float(sizes @ norms))
+        self._pull(block, U, sizes, reached)
         terms, eps = self._terms(block, at, norms), float(np.finfo(scores.dtype).eps)
         # those of the intercept were added up in extended precision
         whole = terms + float(np.finfo(EXTENDED).eps) / eps * (self.far or 0.0)
         self.lifted += float(sizes @ whole)
         if isinstance(loss, Hinge):
-            self._add_kinks(block, scores, at, terms, whole, rescaled)
+            self._add_kinks(block, scores, at, gradient, terms, whole, rescaled)
             return
         off = 16 * eps * whole
         if isinstance(loss, SquaredHinge):
@@ -97,6 +103,33 @@ class Visit:
         else:
             hidden = bent(values, off)
         self.kinks += float(hidden @ block.weights)
+
+    def _pull(
+        self, block: Block, U: np.ndarray, sizes: np.ndarray, size: float
+    ) -> None:
+        """X' U, of rows less a centre with the sums of the largest features in extended
+        precision: there their rounding matters."""
+        kind, X, eps = self.pulled.dtype, block.X, float(np.finfo(U.dtype).eps)
+        step = (
+            SHORT
+            if self.far is not None
+            else len(U)
+            if scipy.sparse.issparse(X)
+            else STEP
+        )
+        pulled, count = summed_up(X, U, step)
+        if self.far is not None and U.dtype != EXTENDED:
+            each = np.asarray(sizes @ abs(X)).ravel()  # sums of |U_i| |x_i|
+            largest = np.argsort(each)[-LARGEST_FEATURES:]
+            part = X[:, largest]
+            part = part.toarray() if scipy.sparse.issparse(X) else part
+            pulled[largest], parts = summed_exactly(part, U, block.y)
+            self.hidden += parts * float(np.linalg.norm(each[largest]))
+            each[largest] = 0
+            size = float(np.linalg.norm(each))
+        self.hidden += eps * (count + 1) * size  # 1 as a row of U has its own rounding
+        self.pulled += pulled
+        self.residual += U.sum(axis=0, dtype=kind)
 
     def _terms(self, block: Block, at: Point, norms: np.ndarray) -> np.ndarray:
         """The size of the terms of a score (m,), at most: rounding is relative to it.
@@ -114,6 +147,7 @@ class Visit:
         block: Block,
         scores: np.ndarray,
         at: Point,
+        gradient: np.ndarray,
         terms: np.ndarray,
         whole: np.ndarray,
         rescaled: bool,
@@ -134,6 +168,8 @@ class Visit:
             exact = scores_of(X, at.W.astype(EXTENDED), at.b)
             change = loss(exact, y[rows])[0] - loss(scores[rows], y[rows])[0]
             self.primal += float(change @ block.weights[rows])
+            change = change - (gradient[rows] * (exact - scores[rows])).sum(axis=1)
+            self.excess += float(change @ block.weights[rows])
             off = 16 * float(np.finfo(EXTENDED).eps) * (terms + (self.far or 0.0))
         if rescaled:
             off += eps * whole
@@ -159,6 +195,46 @@ class Visit:
         totals = of_class @ (wc * (c.sum(axis=1)[:, None] + c))
         self.lengths += Q - totals - totals.T
         np.einsum("ii->i", self.lengths)[:] += totals.sum(axis=1)
+
+
+def roundings(count: float) -> float:
+    """In units of eps, what a sum of so many terms is off by, relative to their sizes,
+    whatever their order, and that to its like."""
+    return count / 2 + 1
+
+
+def summed_up(X: Any, U: np.ndarray, step: int) -> tuple[np.ndarray, float]:
+    """X' U (d, k), of some rows at a time, and its ``roundings``.
+
+    Sums of so few rows are added up in extended precision. Of sparse rows, those at a
+    time hold as many numbers as there are features.
+    """
+    m, (d, k) = len(U), (X.shape[1], U.shape[1])
+    if scipy.sparse.issparse(X):
+        step = max(step, m * d // max(X.nnz, 1))
+        step = m if d * k > LARGEST_SUMS else step
+    if m <= step or U.dtype == EXTENDED:
+        return pulled_back(X, U), roundings(m)
+    pulled = np.zeros((d, k), EXTENDED)
+    for first in range(0, m, step):
+        rows = slice(first, first + step)
+        pulled += pulled_back(X[rows], U[rows])
+    parts = float(np.finfo(EXTENDED).eps) / EPS * m / step
+    return pulled, roundings(step) + roundings(parts)
+
+
+def summed_exactly(
+    X: np.ndarray, U: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The same of few features in extended precision, the own class as it follows from
+    the others; and what rounding leaves, relative to the sums of |U_i| |x_i|."""
+    X, U, index = X.astype(EXTENDED), U.astype(EXTENDED), (np.arange(len(U)), y)
+    U[index] = 0
+    U[index] = -U.sum(axis=1)
+    parts = range(0, len(U), STEP)
+    pulled = sum(X[first : first + STEP].T @ U[first : first + STEP] for first in parts)
+    count = roundings(STEP) + roundings(len(parts)) + U.shape[1]
+    return np.asarray(pulled), count * float(np.finfo(EXTENDED).eps)
 
 
 def bent(values: np.ndarray, off: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ from sklinear._solvers._solution import Monitor, Options, Solution, Witness
 from sklinear._variables import LARGEST_FACTOR, Variables, choose_variables
 
 NARROW = 3  # features a row from which epochs pay in the space of the rows
+TIGHT = 1e-9  # tol that sums over many rows, one after the other, do not do for
 EPOCHS = 30  # of descent before a cheap Newton step is tried
 FRESH = 20  # epochs after which what float32 sums have lost is made up for
 FIRST_SEEN = 8  # epoch after which the objective is seen though nobody listens
@@ -288,7 +289,8 @@ def descend(
                 monitor.offer(objective.join(W, b), primal)
                 return True
             params, witness = objective.join(W, b), None
-            if polished and ascent.power == 1:  # no scores tell multipliers at a kink
+            # no scores tell multipliers at a kink
+            if ascent.power == 1 and (polished or monitor.tol < TIGHT):
                 at = objective.evaluate(params, conjugate=True)
                 U = gradients(ascent.proven, data.y, data.weights)
                 witness = Witness([U], at)

@@ -62,7 +62,7 @@ class Ascent(DualPoint):
         self.excess = 0.0
         self.gap = self.gap_before = np.inf  # the last, and at the last anchor
         self.gaps, self.primal = np.zeros(len(data.y)), np.inf
-        products = 4.0 * k * (data.X.nnz if data.sparse else data.X.size)
+        products = 4.0 * k * (data.X.nnz if data.sparse else math.prod(data.shape))
         self.budget = _dual_together.Budget(self.power, products)
         self.share = 1.0  # of the rows that the last epoch visited
         self.missing = np.inf  # of the intercept's constraint

@@ -11,7 +11,7 @@ from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge
 from sklinear._objective import Point
 from sklinear._solvers._dual_blocks import compiled, largest
-from sklinear._visit import EPS, LARGEST_EXACT, Visit, bent, visited
+from sklinear._visit import EPS, LARGEST_EXACT, Visit, bent, roundings, visited
 
 TINY = 1e-20  # exp of a score below the largest from which on logs are exact
 
@@ -26,8 +26,10 @@ def visited_compiled(
 ) -> Visit:
     """One pass over sparse rows in memory, as ``visited``."""
     loss, (d, k), n = at.loss, at.W.shape, len(data.y)
+    if witness is not None and isinstance(loss, Hinge):
+        return visited(data, at, reach, fit_intercept, witness, rescaled)
     visit = Visit(d, k, fit_intercept)
-    # a row's value, conjugate, inner product, size of gradient, ||x||, margins near 0
+    # a row's value, conjugate, both less g s, size of gradient, ||x||, margins near 0
     each, leeway = np.zeros((6, n)), np.zeros((n, k) if fit_intercept else (0, k))
     by_class = np.zeros((k, k))
     power = 1 if isinstance(loss, Hinge) else 2 * (not isinstance(loss, CrossEntropy))
@@ -51,16 +53,17 @@ def visited_compiled(
         by_class,
         leeway,
     )
-    values, conjugates, inner, sizes, norms, near = each
+    values, conjugates, excess, sizes, norms, near = each
     rows = np.flatnonzero(near)
     if power == 1 and len(rows) * at.W.size <= LARGEST_EXACT:
         return visited(data, at, reach, fit_intercept, witness, rescaled)
     data.tally.add(n)
     visit.primal = float(values @ data.weights)
     visit.conjugate = float(conjugates @ data.weights)
-    visit.inner = float(inner @ data.weights)
+    visit.excess = float(excess @ data.weights)
     sizes *= data.weights
     visit.size, visit.reached = float(sizes.sum()), float(sizes @ norms)
+    visit.hidden = EPS * (roundings(n) + 1) * visit.reached
     visit.lifted = (off[0] * visit.reached + off[1] * visit.size) / (16 * EPS)
     visit.residual = by_class.sum(axis=0)
     visit.squares = float(np.square(norms) @ data.weights)
@@ -185,5 +188,6 @@ def _visit_rows(
             else:
                 for c in range(count):
                     v[seen[c]] += x * u[c]
-        each[0, i], each[1, i], each[2, i] = value, conjugate, inner
+        each[0, i], each[1, i] = value, conjugate
+        each[2, i] = value + conjugate - inner
         each[3, i], each[4, i], each[5, i] = size, norm, near
