@@ -226,7 +226,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         if not np.isnan(solution.gap):
             exact = solution.value == 0 and alpha > 0
             self.dual_gap_ = solution.gap if exact else self._certificate.gap
-            own = checksum(self.coef_, self.intercept_)
+            own = checksum(self)
             centre = spread(self._certificate.centre[None], columns, n_features)[0]
             self._certificate = self._certificate._replace(of=own, centre=centre)
             solution = replace(solution, converged=self.dual_gap_ <= self.tol)
@@ -306,12 +306,13 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 getattr(self, "_stream", Stream()),  # coefficients may be a user's
                 columns is not None,
             )
-        coef, self.intercept_ = rows_of(W, b, computing_dtype(X.dtype), scale)
+        coef, intercept = rows_of(W, b, computing_dtype(X.dtype), scale)
         if columns is not None:
             part, whole = coef, kept * dense(self.coef_)
             coef = whole.astype(np.result_type(part, whole), copy=False)
             coef[:, columns] = part
-        self.coef_, self._stream = coef, stream
+        self.coef_, self.intercept_ = coef, intercept.astype(coef.dtype)
+        self._stream = stream
         self.n_iter_, self.loss_curve_, self.solver_ = 1, [], "sgd"
         self._forget_proofs()
         return self
@@ -405,7 +406,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     def _options(self, report: Reporter) -> Options:
         """The parameters that speak to solvers."""
         return Options(
-            max(self.tol - PROOF, self.tol / 2),
+            max(float(self.tol) - PROOF, float(self.tol) / 2),
             int(self.max_iter),
             int(self.batch_size),
             self.learning_rate,

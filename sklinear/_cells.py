@@ -190,7 +190,7 @@ def evaluate(search: Search, task: Task) -> list[Evaluation]:
             begin = time.perf_counter()
             cells = scorer.score(problem, fold, solution, task)
             scoring += time.perf_counter() - begin
-            clock.tick(problem, fold, cells)
+            clock.tick(fold, cells)
             found += cells
     each = (time.perf_counter() - start - scoring) / max(len(found), 1)
     return [replace(cell, fit_time=each) for cell in found]
@@ -424,7 +424,7 @@ class _Clock:
         self.done = 0
         self.start = self.last = time.perf_counter()
 
-    def tick(self, problem: Problem, fold: Fold, cells: list[Evaluation]) -> None:
+    def tick(self, fold: Fold, cells: list[Evaluation]) -> None:
         """One more problem is solved on a fold."""
         self.done += 1
         search, now = self.search, time.perf_counter()

@@ -50,16 +50,16 @@ class LinearSVMClassifier(LinearClassifier):
         - "newton": Newton's method, at first on a sample of the rows, with the same
           bound; for large data.
         - "dual": dual coordinate descent, with the same bound; for sparse data with
-          many features and for few rows a feature. What its epochs lead nowhere with is
-          left to Newton's method. Needs ``pip install "sklinear[fast]"``.
+          many features and for few rows per feature. What its epochs lead nowhere with
+          is left to Newton's method. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
-        - "auto": "dual" for sparse data with many features (of many rows a feature
-          after a few iterations of "lbfgs", if the loss is smooth), for few rows a
-          feature and, under a strong penalty, for the hinges and for the softmax of
-          many classes, if numba can be imported and the data are not small; else
-          "newton" for large data and "lbfgs" for small. The hinges of not many rows a
-          feature are tried with "dual" and soon left to "newton" if classes are not
-          apart enough.
+        - "auto": "dual" for sparse data with many features, for few rows per feature
+          and, under a strong penalty, for the hinges and for the softmax of many
+          classes, if numba can be imported and the data are not small. Else "newton"
+          for large data and "lbfgs" for small. What is between is tried: smooth losses
+          of sparse data with many rows per feature by a few iterations of "lbfgs"
+          before "dual", hinges of a medium number of rows per feature by "dual" before
+          "newton".
           ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then
@@ -212,16 +212,16 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         - "newton": Newton's method, at first on a sample of the rows, with the same
           bound; for large data.
         - "dual": dual coordinate descent, with the same bound; for sparse data with
-          many features and for few rows a feature. What its epochs lead nowhere with is
-          left to Newton's method. Needs ``pip install "sklinear[fast]"``.
+          many features and for few rows per feature. What its epochs lead nowhere with
+          is left to Newton's method. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
-        - "auto": "dual" for sparse data with many features (of many rows a feature
-          after a few iterations of "lbfgs", if the loss is smooth), for few rows a
-          feature and, under a strong penalty, for the hinges and for the softmax of
-          many classes, if numba can be imported and the data are not small; else
-          "newton" for large data and "lbfgs" for small. The hinges of not many rows a
-          feature are tried with "dual" and soon left to "newton" if classes are not
-          apart enough.
+        - "auto": "dual" for sparse data with many features, for few rows per feature
+          and, under a strong penalty, for the hinges and for the softmax of many
+          classes, if numba can be imported and the data are not small. Else "newton"
+          for large data and "lbfgs" for small. What is between is tried: smooth losses
+          of sparse data with many rows per feature by a few iterations of "lbfgs"
+          before "dual", hinges of a medium number of rows per feature by "dual" before
+          "newton".
           ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then

@@ -92,12 +92,24 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         """X as numbers, dense or CSR, or mapped."""
         check_is_fitted(self)
         if not is_mapped(X):
-            return canonical(validate_data(self, X, accept_sparse="csr", reset=False))
+            X = validate_data(self, X, accept_sparse="csr", reset=False)
+            self._check_coefficients()
+            return canonical(X)
         X = validate_data(self, X, reset=False, **UNREAD)
+        self._check_coefficients()
         name = type(self).__name__
         return Mapped(
             X, partial(assert_all_finite, estimator_name=name, input_name="X")
         )
+
+    def _check_coefficients(self) -> None:
+        """That they are of the features which the last call to fit was given."""
+        if self.coef_.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"The last fit of this {type(self).__name__}, to {self.n_features_in_} "
+                f"features, failed: its coefficients are an earlier one's, of "
+                f"{self.coef_.shape[1]}. Fit it again."
+            )
 
     def _each(self, X: Any, function: Callable[[Any], np.ndarray]) -> np.ndarray:
         """The function's answers (m, ...) for blocks of rows, stacked."""
@@ -211,10 +223,10 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
                 f"{type(self).__name__} has none: solver='sgd', partial_fit and "
                 "unfinished fits prove nothing. Fit it with another solver."
             )
-        if checksum(self.coef_, self.intercept_) != self._certificate.of:
+        if checksum(self) != self._certificate.of:
             raise AttributeError(
-                f"certify knows nothing of this {type(self).__name__}'s coef_ and "
-                "intercept_: they were changed since the fit. Fit it again."
+                f"certify knows nothing of this {type(self).__name__}'s coef_, "
+                "intercept_ and classes_: changed since the fit. Fit it again."
             )
         X = self._validate_samples(X)
         W, b = self._full_params(self.classes_, X.shape[1])
@@ -332,10 +344,10 @@ def dense(coef: Any) -> np.ndarray:
     return np.asarray(coef.toarray() if hasattr(coef, "toarray") else coef)
 
 
-def checksum(coef: Any, intercept: Any) -> int:
-    """By which a change of the numbers is noticed, however they are stored."""
-    found = 0
-    for part in (coef, intercept):
+def checksum(model: Any) -> int:
+    """By which a change of what it predicts with is noticed, however it is stored."""
+    found = zlib.crc32(repr(model.classes_.tolist()).encode())
+    for part in (model.coef_, model.intercept_):
         for row in np.atleast_2d(dense(part)):  # a million numbers take time to copy
             numbers = np.array(row, np.float64)
             numbers += 0.0  # sparse ones have no -0.0

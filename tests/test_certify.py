@@ -307,6 +307,9 @@ def test_coefficients_that_were_changed_are_not_certified(loss, k):
             model.certify(X)
         setattr(model, name, np.asfortranarray(kept))
         assert model.certify(X).any()
+    model.classes_ = model.classes_[::-1]
+    with pytest.raises(AttributeError, match="changed since the fit"):
+        model.certify(X)
     model.fit(X[y < k].astype(np.float32), y[y < k])
     model.coef_ = model.coef_.astype(np.float64)
     assert model.certify(X).any()

@@ -554,3 +554,13 @@ def test_the_ends_of_their_range_are_finite(loss, solver, end):
     for model in models:
         assert np.isfinite(model.fit(X, y).coef_).all()
         assert np.isfinite(model.intercept_).all()
+
+
+@pytest.mark.parametrize("method", ["predict", "certify"])
+def test_after_a_failed_fit_to_other_features_the_error_says_so(method):
+    X, y = load_iris(return_X_y=True)
+    model = SoftmaxClassifier().fit(X, y)
+    with pytest.raises(ValueError, match="alpha"):
+        model.set_params(alpha=-1).fit(X[:, :3], y)
+    with pytest.raises(ValueError, match="to 3 features, failed"):
+        getattr(model, method)(X[:, :3])

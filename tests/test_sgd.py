@@ -739,3 +739,13 @@ def test_assigned_coefficients_are_learnt_on(model, shuffled):
     for name in ("coef_", "intercept_", "classes_", "n_features_in_"):
         setattr(model, name, getattr(fitted, name))
     assert model.partial_fit(X, y).score(X, y) > 0.9
+
+
+def test_a_stream_has_one_dtype():
+    # rows that touch few of many features are learnt by those alone
+    X = scipy.sparse.random(60, 300, 0.01, format="csr", random_state=0)
+    y = np.arange(60) % 3
+    model = SoftmaxClassifier().fit(X, y)
+    for dtype in (np.float32, np.float64):
+        model.partial_fit(X.astype(dtype), y)
+        assert model.coef_.dtype == model.intercept_.dtype

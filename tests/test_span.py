@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
+from conftest import classifier
 from sklearn.datasets import load_digits, load_iris
 
 from sklinear._data import Data
@@ -84,3 +86,15 @@ def test_a_descent_that_would_raise_the_objective_is_taken_back(loss):
     np.testing.assert_array_equal(span.W, before[0])
     np.testing.assert_array_equal(span.b, before[1])
     assert not span.moves
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("scale", [1.0, 1e20])
+def test_products_of_sparse_float32_rows_are_taken_in_float64(loss, solver, scale):
+    # beyond 1e19 they overflowed, and the fit ended with an error of their eigenvalues
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(10, 20)) * scale).astype(np.float32)
+    rows, y = scipy.sparse.csr_matrix(X), np.arange(10) % 3
+    model = classifier(loss, solver=solver).fit(rows, y)
+    assert np.isfinite(model.coef_).all()
+    assert scale > 1 or model.dual_gap_ <= 1e-4

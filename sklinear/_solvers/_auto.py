@@ -30,7 +30,11 @@ THIN = 8
 MANY_SPARSE = 8
 EASY_MANY, EASY_MANY_SQUARE = 10.0, 2.0
 EITHER, EITHER_SQUARE = 100.0, 3000.0
-FEW_SPARSE = 4  # rows a feature up to which hinges of sparse rows still do better so
+# Features that would have all of the variance of sparse rows, were it spread evenly, up
+# to which one of them makes rows long, beside which the others are small: no visit of
+# the dual tells much of those then.
+LOPSIDED = 3.0
+FEW_SPARSE = 4  # rows per feature up to which hinges of sparse rows still do better so
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
 # well, or soon leaves them to Newton, and that ratio, of sparse rows, or those that are
 # too many for Newton, and of dense ones.
@@ -46,9 +50,9 @@ SMALL_FEW_SPARSE, SMALL_FEW_SPARSE_SOFTMAX = 10**6, 4 * 10**6
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
 FITS = 10  # of a search that share the load; more do not count
-LARGE, TALL = 10**7, 12  # the same and rows a feature, from which Newton pays
+LARGE, TALL = 10**7, 12  # the same and rows per feature, from which Newton pays
 LARGE_SOFTMAX = 5 * 10**6  # the same for the softmax
-TALLER = 2000  # rows a feature: for the hinge, however small
+TALLER = 2000  # rows per feature: for the hinge, however small
 FAIRLY_TALL = 5  # the same of the hinge of dense rows
 # Classes from which the softmax of dense rows is the dual's too, up to this ratio.
 SEVERAL, EASY_SEVERAL = 20, 20.0
@@ -70,12 +74,12 @@ def choose(data: Data, loss: Loss, alpha: float, tol: float, fits: int = 1) -> s
     """The name of the solver that should be the fastest.
 
     The dual wherever sparse data are thin and not far from scaled, or all their margins
-    can be met, rows a feature are few and dense columns do not say nearly the same, or
-    a strong penalty or rows that are nearly orthogonal make it easy, down to a tol that
-    it is slow to reach; Newton where the data are large, and for such rows too; else
-    L-BFGS and Newton, or of many sparse rows "either", as they tell, L-BFGS or the
-    dual. Of a single fit, which has no near start, also the dual for many classes of
-    dense rows, and where it may be by far the fastest, and is soon seen to
+    can be met, rows are few beside features and dense columns do not say nearly the
+    same, or a strong penalty or rows that are nearly orthogonal make it easy, down to a
+    tol that it is slow to reach; Newton where the data are large, and for such rows
+    too; else L-BFGS and Newton, or of many sparse rows "either", as they tell, L-BFGS
+    or the dual. Of a single fit, which has no near start, also the dual for many
+    classes of dense rows, and where it may be by far the fastest, and is soon seen to
     be or not; more ``fits`` of such data pay sooner for loading it. Without numba there
     is no dual, and only L-BFGS gets on with few passes over rows that do not fit into
     memory.
@@ -134,6 +138,8 @@ def _fastest(
     if pays or few:
         variances = variances_of(data)
         needed, even = variances.sum() / (alpha * n), evenness(variances)
+    if data.sparse and even * d < LOPSIDED:
+        return "newton" if hinge else "lbfgs"
     near = meets or (not softmax and n <= FEW_SPARSE * d)
     most = FAR if near else HARD_HINGE if hinge else HARD
     many = not hinge and n > MANY_SPARSE * d

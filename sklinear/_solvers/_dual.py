@@ -195,6 +195,9 @@ def _in_row_space(
     narrow = Ascent(*shared, options.multipliers)
     lost = descend(narrow, inside, own, options.rng, epochs, trial)
     monitor.pending = own.pending
+    monitor.guess = min(monitor.guess, own.guess)
+    if own.guessed is not None:
+        monitor.guessed = objective.join(*space.widen(*inside.split(own.guessed)))
     ascent.take(narrow)
     if lost:  # what is to become of its end is for the caller to say
         assert own.params is not None
@@ -218,7 +221,7 @@ def _go_on(
     left = options._replace(max_iter=int(monitor.left))
     shared = objective.data, objective.loss, objective.alpha, objective.fit_intercept
     found = solver(*shared, start, left)
-    history = [*monitor.history, *found.history]
+    history = np.minimum.accumulate([*monitor.history, *found.history]).tolist()
     message = f"after {len(history)} epochs"
     return replace(found, history=history, message=message)
 

@@ -216,7 +216,7 @@ def probabilities(
             for j in range(k):
                 q[j] *= inverse
             return
-    _bracketed(t, c, log_q, q)
+    _bracketed(t, c, q)
 
 
 @summing
@@ -246,7 +246,7 @@ def _distance(
 
 
 @compiled
-def _bracketed(t: np.ndarray, c: float, log_q: np.ndarray, q: np.ndarray) -> None:
+def _bracketed(t: np.ndarray, c: float, q: np.ndarray) -> None:
     """``probabilities`` by Newton's method for l alone, in a bracket.
 
     sum_j q_j(l) falls and is convex: from the left Newton's method rises to its root.

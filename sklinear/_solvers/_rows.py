@@ -29,6 +29,8 @@ class RowSpace:
     def of(cls, data: Data, fit_intercept: bool) -> RowSpace:
         """From the eigenvectors of the rows' inner products. O(n^2 d + n^3) time."""
         X, n = data.X, data.X.shape[0]
+        if data.sparse:  # their products may be beyond float32, or too inexact there
+            X = X.astype(np.float64, copy=False)
         mean = np.zeros(X.shape[1])
         if fit_intercept:
             for block in data:
