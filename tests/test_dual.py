@@ -830,3 +830,23 @@ def test_the_loss_curve_of_few_rows_never_rises():
     X, y = rng.randn(60, 400), rng.randint(3, size=60)
     model = classifier("hinge", solver="dual", max_iter=50, random_state=0).fit(X, y)
     assert (np.diff(model.loss_curve_[:-1]) <= 0).all()  # the last is of what is kept
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_fit_that_ends_unproven_keeps_the_best_point_it_saw(monkeypatch):
+    # hinges of noisy counts fall slowly, and rise between: the last point was 10 times
+    # the optimum, and any of the last was within twice
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    X, _ = documents(3000, 9000, 8)
+    X.data, y = rng.integers(1, 20, X.nnz).astype(float), rng.integers(8, size=3000)
+    seen, own = [], _dual.Ascent.evaluated
+    monkeypatch.setattr(
+        _dual.Ascent, "evaluated", lambda self: seen.append(own(self)) or seen[-1]
+    )
+    model = classifier("hinge", solver="dual", alpha=1e-6, max_iter=150, random_state=0)
+    model.fit(X, y)
+    assert model.dual_gap_ > 1e-2
+    late = seen[4:]  # after 100 epochs; before, a fit is not over
+    assert len(late) > 1
+    assert model.loss_curve_[-1] <= min(late) * (1 + 1e-6)

@@ -195,9 +195,11 @@ def _in_row_space(
     narrow = Ascent(*shared, options.multipliers)
     lost = descend(narrow, inside, own, options.rng, epochs, trial)
     monitor.pending = own.pending
-    monitor.guess = min(monitor.guess, own.guess)
-    if own.guessed is not None:
-        monitor.guessed = objective.join(*space.widen(*inside.split(own.guessed)))
+    if own.guess < monitor.guess:
+        monitor.guess, monitor.guessed = own.guess, None
+        if own.guessed is not None:
+            W, b = space.widen(*inside.split(own.guessed))
+            monitor.guessed = objective.join(W, b)
     ascent.take(narrow)
     if lost:  # what is to become of its end is for the caller to say
         assert own.params is not None
@@ -262,7 +264,7 @@ def descend(
     dense_softmax = isinstance(objective.loss, CrossEntropy) and not data.sparse
     near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
     balanced, intercept = np.inf, ascent.intercept()
-    seen, met, known, was = FIRST_SEEN, np.inf, 1, np.inf
+    seen, met, known, was = float(FIRST_SEEN), np.inf, 1, np.inf
     epoch = -1
     while True:
         epoch += 1
@@ -306,13 +308,13 @@ def descend(
             if not monitor.done:
                 ascent.rebuild()
         elif whole and (wanted or epoch >= seen):
-            primal, seen = ascent.evaluated(), 2 * epoch
+            primal, seen = ascent.evaluated(), (1.2 if epoch >= LOST else 2) * epoch
             if primal < monitor.guess:
                 monitor.guess = primal
-                if wanted:
+                if wanted or epoch >= LOST:  # which may be the best that there will be
                     monitor.guessed = objective.join(*ascent.params())
         monitor.count(ascent.share)
-        if (monitor.report.stopped or polished) and monitor.guessed is not None:
+        if (monitor.spent or polished) and monitor.guessed is not None:
             monitor.offer(monitor.guessed, monitor.guess)
         if monitor.done or monitor.spent or over:
             return False
