@@ -234,8 +234,10 @@ def _proven(
     # P - D is the sum of the rows' L + L* - g s and of this, which rounding blurs
     hidden = visit.hidden + 2 * EPS * missed
     if visit.far is None:  # else all sums are in extended precision
-        centring = visit.size * _norm(moved)
-        hidden += EPS * (2 * visit.reached + ROUNDINGS * centring)
+        hidden += EPS * (roundings(visit.parts) + 2) * visit.reached
+        hidden += visit.hidden * visit.size * _norm(moved) / (visit.reached or 1.0)
+    length = float(np.sqrt(visit.squares)) + _norm(mean)  # of rows, or more, on average
+    hidden += 2 * share * EPS * roundings(data.shape[0]) * length
     excess = max(excess, 0.0) + rounding
     # a solver's sums are of as many terms as there are rows, and their errors add up;
     # its probability of a true class is known to EPS, not its distance from 1

@@ -44,7 +44,8 @@ class Visit:
         self.excess = 0.0
         self.size = 0.0  # sum of |U|
         self.reached = 0.0  # sum of |U_i| ||x_i||
-        self.hidden = 0.0  # what rounding may leave of X' U
+        self.hidden = 0.0  # what rounding may leave of X' U, but for that of
+        self.parts = 0.0  # so many of them together
         self.lifted = 0.0  # sum of |U_i| times the size of the terms of a score
         kind = dtype if far is None else EXTENDED  # of sums
         self.pulled, self.residual = np.zeros((d, k), kind), np.zeros(k, kind)
@@ -129,6 +130,7 @@ class Visit:
             size = float(np.linalg.norm(each))
         self.hidden += eps * (count + 1) * size  # 1 as a row of U has its own rounding
         self.pulled += pulled
+        self.parts += 1
         self.residual += U.sum(axis=0, dtype=kind)
 
     def _terms(self, block: Block, at: Point, norms: np.ndarray) -> np.ndarray:

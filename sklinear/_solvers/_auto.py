@@ -32,7 +32,7 @@ EASY_MANY, EASY_MANY_SQUARE = 10.0, 2.0
 EITHER, EITHER_SQUARE = 100.0, 3000.0
 # Features that would have all of the variance of sparse rows, were it spread evenly, up
 # to which one of them makes rows long, beside which the others are small: no visit of
-# the dual tells much of those then.
+# the dual tells much of those then, but of hinges of fewer rows than features.
 LOPSIDED = 3.0
 FEW_SPARSE = 4  # rows per feature up to which hinges of sparse rows still do better so
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
@@ -138,7 +138,7 @@ def _fastest(
     if pays or few:
         variances = variances_of(data)
         needed, even = variances.sum() / (alpha * n), evenness(variances)
-    if data.sparse and even * d < LOPSIDED:
+    if data.sparse and even * d < LOPSIDED and (n > d or not hinge):
         return "newton" if hinge else "lbfgs"
     near = meets or (not softmax and n <= FEW_SPARSE * d)
     most = FAR if near else HARD_HINGE if hinge else HARD

@@ -63,6 +63,7 @@ def visited_compiled(
     visit.excess = float(excess @ data.weights)
     sizes *= data.weights
     visit.size, visit.reached = float(sizes.sum()), float(sizes @ norms)
+    visit.parts = 1
     visit.hidden = EPS * (roundings(n) + 1) * visit.reached
     visit.lifted = (off[0] * visit.reached + off[1] * visit.size) / (16 * EPS)
     visit.residual = by_class.sum(axis=0)

@@ -86,7 +86,7 @@ def _cells(
     solver: str,
     options: Options,
 ) -> Iterator[tuple[int, int, Solution]]:
-    """One by one, each primal one from the end of that with the next stronger alpha.
+    """One by one, each from the end of that with the next stronger alpha.
 
     Of alphas close together that may be within tol of the next optimum, and of a score
     that is not: each takes a step from it.
@@ -106,7 +106,7 @@ def _cells(
             )
             if name == "either" and multipliers is not None:
                 name = "dual"  # as it was for a stronger penalty
-            if name == "dual":  # to look for its multipliers takes longer than to begin
+            if name == "dual":  # from those or none: to look for them takes longer
                 start = np.zeros((d, k)), np.zeros(k)
             own = options._replace(multipliers=multipliers)
             found = _solved(name, part, loss, alpha, fit_intercept, start, own)
