@@ -5,7 +5,8 @@ the shared sets, prepared as their index says, or on random rows: normal ones
 ("normal-300-200-30": n, d and k; a fourth number: how far apart the classes' means are,
 in hundredths of the rows' spread), "twins-..." (the same, three rows being repeated
 under other labels), "near-..." (a twentieth of them, nearly equal), "onehot-..." (of
-sparse ones in d columns, 8 a row), "spectra-300-1000-5", "genes-300-10000-2" (counts),
+sparse ones in d columns, 8 a row), "priced-20000-3000-5" (sparse ones of two categories
+and a price), "spectra-300-1000-5", "genes-300-10000-2" (counts),
 "products-1000-500-5" (of whole numbers, two by two) or "words-800-5000-5" (sparse
 counts). A solver that is four times slower than the best so far, or over the limit, is
 cut off and shown as such.
@@ -79,6 +80,20 @@ def onehot(name: str) -> Part:
     return Part(csr_matrix((np.ones(8 * n), columns.ravel(), rows), (n, d)), part.y)
 
 
+def priced(name: str) -> Part:
+    """Two categories as sparse columns of ones, which tell the class, and a price."""
+    n, d, k = map(int, name.split("-")[1:])
+    rng = np.random.default_rng(0)
+    sizes = np.array([d // 7, d - d // 7 - 1])
+    columns = (rng.zipf(1.3, (n, 2)) - 1) % sizes + [0, sizes[0]]
+    scores = rng.normal(size=(d, k))[columns].sum(axis=1) + rng.gumbel(size=(n, k))
+    columns = np.column_stack([columns, np.full(n, d - 1)])
+    values = np.column_stack([np.ones((n, 2)), np.exp(2 * rng.normal(size=n))])
+    rows = np.arange(0, 3 * n + 1, 3)
+    X = csr_matrix((values.ravel(), columns.ravel(), rows), (n, d))
+    return Part(X, scores.argmax(axis=1))
+
+
 def spectra(name: str) -> Part:
     """A peak a class, broad ones that overlap, higher in its own rows."""
     n, d, k = map(int, name.split("-")[1:])
@@ -130,7 +145,7 @@ def words(name: str) -> Part:
 
 RANDOM = {
     part.__name__: part
-    for part in (normal, twins, near, onehot, spectra, genes, products, words)
+    for part in (normal, twins, near, onehot, priced, spectra, genes, products, words)
 }
 
 
