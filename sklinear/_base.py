@@ -406,7 +406,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     def _options(self, report: Reporter) -> Options:
         """The parameters that speak to solvers."""
         return Options(
-            max(float(self.tol) - PROOF, float(self.tol) / 2),
+            max(self.tol - PROOF, self.tol / 2),
             int(self.max_iter),
             int(self.batch_size),
             self.learning_rate,

@@ -214,9 +214,10 @@ def _proven(
         residual = visit.residual.astype(np.float64, copy=False)
         share, kept, cost, mixed = balanced(objective, residual)
     if share > 0:
-        slack = kept * slack
-        add_scaled(slack, share, mixed)
         met = float(np.vdot(mixed, W))
+        slack = mixed.astype(visit.pulled.dtype, copy=False)
+        slack *= share
+        add_scaled(slack, kept, visit.pulled)
         off = kept * float((b + (moved @ W)) @ visit.residual)
         excess = kept * excess + share * (visit.primal + cost - met) + off
         add_scaled(slack, 2 * alpha, W)

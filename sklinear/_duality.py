@@ -33,7 +33,8 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
         t, kept, cost, mixed = balanced(objective, at.residual)
         if t > 0:
             conjugate = kept * conjugate + t * cost
-            pulled = add_scaled(t * mixed, kept, pulled)
+            mixed *= t
+            pulled = add_scaled(mixed, kept, pulled)
     value = -conjugate - float(np.vdot(pulled, pulled)) / (4 * objective.alpha)
     return max(value, 0.0)
 

@@ -91,12 +91,12 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
     def _validate_samples(self, X: Any) -> Any:
         """X as numbers, dense or CSR, or mapped."""
         check_is_fitted(self)
-        if not is_mapped(X):
-            X = validate_data(self, X, accept_sparse="csr", reset=False)
-            self._check_coefficients()
-            return canonical(X)
-        X = validate_data(self, X, reset=False, **UNREAD)
+        mapped = is_mapped(X)
+        how: dict[str, Any] = UNREAD if mapped else {"accept_sparse": "csr"}
+        X = validate_data(self, X, reset=False, **how)
         self._check_coefficients()
+        if not mapped:
+            return canonical(X)
         name = type(self).__name__
         return Mapped(
             X, partial(assert_all_finite, estimator_name=name, input_name="X")
@@ -104,11 +104,12 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
 
     def _check_coefficients(self) -> None:
         """That they are of the features which the last call to fit was given."""
-        if self.coef_.shape[1] != self.n_features_in_:
+        d = self.coef_.shape[1]
+        given = getattr(self, "n_features_in_", d)  # a user's have none
+        if given != d:
             raise ValueError(
-                f"The last fit of this {type(self).__name__}, to {self.n_features_in_} "
-                f"features, failed: its coefficients are an earlier one's, of "
-                f"{self.coef_.shape[1]}. Fit it again."
+                f"The last fit of this {type(self).__name__}, to {given} features, "
+                f"failed: its coefficients are an earlier one's, of {d}. Fit it again."
             )
 
     def _each(self, X: Any, function: Callable[[Any], np.ndarray]) -> np.ndarray:

@@ -258,8 +258,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         if seed is not None:
             rng = deepcopy(check_random_state(seed))  # as a clone has a copy
         return Options(
-            float(self.tol),
-            int(self.max_iter),
+            self.tol,
+            self.max_iter,
             plain.batch_size,
             plain.learning_rate,
             rng,

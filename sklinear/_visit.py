@@ -111,19 +111,14 @@ class Visit:
         """X' U, of rows less a centre with the sums of the largest features in extended
         precision: there their rounding matters."""
         kind, X, eps = self.pulled.dtype, block.X, float(np.finfo(U.dtype).eps)
-        step = (
-            SHORT
-            if self.far is not None
-            else len(U)
-            if scipy.sparse.issparse(X)
-            else STEP
-        )
+        near, sparse = self.far is not None, scipy.sparse.issparse(X)
+        step = SHORT if near else len(U) if sparse else STEP
         pulled, count = summed_up(X, U, step)
-        if self.far is not None and U.dtype != EXTENDED:
+        if near and U.dtype != EXTENDED:
             each = np.asarray(sizes @ abs(X)).ravel()  # sums of |U_i| |x_i|
             largest = np.argsort(each)[-LARGEST_FEATURES:]
             part = X[:, largest]
-            part = part.toarray() if scipy.sparse.issparse(X) else part
+            part = part.toarray() if sparse else part
             pulled[largest], parts = summed_exactly(part, U, block.y)
             self.hidden += parts * float(np.linalg.norm(each[largest]))
             each[largest] = 0

@@ -564,3 +564,10 @@ def test_after_a_failed_fit_to_other_features_the_error_says_so(method):
         model.fit(X[:, :3], np.zeros(len(y)))
     with pytest.raises(ValueError, match="to 3 features, failed"):
         getattr(model, method)(X[:, :3])
+
+
+def test_coefficients_of_no_fit_predict():
+    model = SoftmaxClassifier()
+    model.coef_, model.intercept_ = np.eye(3), np.zeros(3)
+    model.classes_ = np.arange(3)
+    np.testing.assert_array_equal(model.predict(2 * np.eye(3)), np.arange(3))
