@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cached_property
 
 import numpy as np
 
@@ -10,64 +11,72 @@ from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._solvers._costs import LARGEST
 
-WIDE = 256  # features of sparse data beyond which Newton's blocks do not fit
-SAMPLE = 1000  # rows that variances are estimated from
-# Dual coordinate ascent needs epochs in proportion to ||x||^2 / (alpha n) beyond these.
-EASY_HINGE, EASY_SQUARE = 2.0, 0.2
-# Up to which few rows of many numbers and classes are left to others: of the softmax,
-# and of the squared hinge.
-EASY_BIG, EASY_BIG_SQUARE = 10.0, 0.03
+FITS = 10  # of a search that share the load of compiled code; more do not count
 HUGE = 10**8  # numbers in X times classes from which Newton keeps up with the dual
-EASY_HUGE = 0.5  # there, of the hinge
-# And of features that were not scaled they need too many.
-HARD, HARD_HINGE = 300.0, 500.0
-# Features for each number that rows have, from which data are thin: others than Newton
-# do well where they are not wide, too.
-THIN = 8
-# Rows a feature of such sparse data from which classes may overlap, and L-BFGS take few
-# passes over them, but for these ratios of the softmax and of the squared hinge. A few
-# iterations tell, up to those.
-MANY_SPARSE = 8
-EASY_MANY, EASY_MANY_SQUARE = 10.0, 2.0
-EITHER, EITHER_SQUARE = 100.0, 3000.0
-# Features that would have all of the variance of sparse rows, were it spread evenly, up
-# to which one of them makes rows long, beside which the others are small: no visit of
-# the dual tells much of those then, but of hinges of fewer rows than features.
-LOPSIDED = 3.0
-FEW_SPARSE = 4  # rows per feature up to which hinges of sparse rows still do better so
+# Gaps below which the ascent is the slower one: under a strong penalty, where many
+# margins are at their kink, and of dense rows that are nearly orthogonal.
+ROUGH, FINE = 3e-6, 1e-9
 # Rows a feature (of the hinges half of the classes, if more) up to which the dual does
-# well, or soon leaves them to Newton, and that ratio, of sparse rows, or those that are
-# too many for Newton, and of dense ones.
+# well, or soon leaves them to Newton, and its ratio, of sparse rows, or those that are
+# too many for Newton, and of dense ones. That ratio is ||x||^2 / (alpha n), which the
+# epochs are in proportion to.
 FEW_ROWS, FAR, FAR_FEW = 8, 1e7, 1e12
-# Spread of such dense rows below which a move for one undoes those for others; of
-# features whose variances are less even it is low for that, and says nothing.
-CORRELATED, EVEN = 0.03, 0.35
 # Numbers in X, filled as Newton fills them, times squared classes, up to which the
 # other solvers are as quick with few rows as it is to load compiled code.
 SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 10**7
-# The same of sparse rows whose margins can all be met.
-SMALL_FEW_SPARSE, SMALL_FEW_SPARSE_SOFTMAX = 10**6, 4 * 10**6
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
-FITS = 10  # of a search that share the load; more do not count
-LARGE, TALL = 10**7, 12  # the same and rows per feature, from which Newton pays
-LARGE_SOFTMAX = 5 * 10**6  # the same for the softmax
-TALLER = 2000  # rows per feature: for the hinge, however small
-FAIRLY_TALL = 5  # the same of the hinge of dense rows
-# Classes from which the softmax of dense rows is the dual's too, up to this ratio.
+# Ratios beyond which the dual needs epochs in proportion, of the hinge, there and of
+# numbers that are huge, and of its square.
+EASY_HINGE, EASY_HUGE, EASY_SQUARE = 2.0, 0.5, 0.2
+# Rows a feature, and more the more classes, up to which hinges can all be met.
+MET, MET_A_CLASS = 0.65, 0.04
+
+# Of sparse rows. Features beyond which Newton's blocks do not fit.
+WIDE = 256
+# Features for each number that rows have, from which data are thin: others than Newton
+# do well where they are not wide, too.
+THIN = 8
+# Features that would have all of the variance, were it spread evenly, up to which one
+# of them makes rows long, beside which the others are small: no visit of the dual tells
+# much of those then, but of hinges of fewer rows than features.
+LOPSIDED = 3.0
+# Ratios from which epochs are too many, of features that were not scaled, and rows a
+# feature up to which hinges do better.
+HARD, HARD_HINGE, FEW_SPARSE = 300.0, 500.0, 4
+# Rows a feature from which classes may overlap, and L-BFGS take few passes over them,
+# but for these ratios of the softmax and of the squared hinge. A few iterations tell,
+# up to those.
+MANY_SPARSE = 8
+EASY_MANY, EASY_MANY_SQUARE = 10.0, 2.0
+EITHER, EITHER_SQUARE = 100.0, 3000.0
+# SMALL_FEW where margins can all be met.
+SMALL_FEW_SPARSE, SMALL_FEW_SPARSE_SOFTMAX = 10**6, 4 * 10**6
+
+# Of dense rows. Ratios up to which few of them, of many numbers and classes, are left
+# to others: of the softmax, and of the squared hinge.
+EASY_BIG, EASY_BIG_SQUARE = 10.0, 0.03
+# Spread of few of them below which a move for one undoes those for others; of features
+# whose variances are less even it is low for that, and says nothing.
+CORRELATED, EVEN = 0.03, 0.35
+# Classes from which the softmax is the dual's too, up to this ratio.
 SEVERAL, EASY_SEVERAL = 20, 20.0
-MANY = 1000  # params of the softmax of dense rows, from which Newton pays, however few
-# Rows a feature, and more the more classes, up to which hinges can all be met, and the
-# spread of dense rows from which on each row's multipliers hardly depend on others'.
-MET, MET_A_CLASS, APART = 0.65, 0.04, 0.5
-FEW = 500  # rows that their spread is estimated from
-FAR_HINGE, FAR_SQUARE = 5e7, 1e12  # of the same ratio as above, for these
-# Rows a feature to which hinges of dense rows are tried with the dual, features a class
-# from which, and that ratio.
+# Rows a feature to which hinges are tried with the dual, features a class from which,
+# numbers in X times classes from which, and that ratio.
 TRIED, TRIED_A_CLASS, FAR_TRIED = 16, 8, 1e3
-# Gaps below which the ascent of dense rows is the slower one: under a strong penalty,
-# where many margins are at their kink, and of rows that are nearly orthogonal.
-ROUGH, FINE = 3e-6, 1e-9
+# Spread from which each row's multipliers hardly depend on others', where all margins
+# can be met, and ratios up to which they do not, of the hinge and of its square.
+APART, FAR_HINGE, FAR_SQUARE = 0.5, 5e7, 1e12
+MANY = 1000  # params of the softmax, from which Newton pays, however few rows
+
+# Of the other two. Numbers in X times classes, and rows a feature, from which Newton
+# pays.
+LARGE, LARGE_SOFTMAX, TALL = 10**7, 5 * 10**6, 12
+FAIRLY_TALL = 5  # rows a feature: for the hinge of dense rows
+TALLER = 2000  # the same for the hinge, however small
+
+SAMPLE = 1000  # rows that variances are estimated from
+FEW = 500  # rows that their spread is estimated from
 
 
 def choose(data: Data, loss: Loss, alpha: float, tol: float, fits: int = 1) -> str:
@@ -111,81 +120,155 @@ def _fastest(
     """The same, with or without compiled code."""
     if data.streamed and data.excerpt is None:
         return "lbfgs"
-    n, d = data.X.shape
-    wide = is_wide(data)
-    size = (data.X.nnz if data.sparse else n * d) * data.n_classes
-    hinge, softmax = isinstance(loss, Hinge), isinstance(loss, CrossEntropy)
-    taller = hinge and n > TALLER * d
-    thin = wide or (data.sparse and THIN * data.X.nnz <= n * d)
-    small = SMALL if hinge or thin else SMALL_SQUARE
-    if wide:
-        small = SMALL_WIDE
-    usable = compiled and alpha > 0 and not data.streamed  # the dual is
-    meets = can_all_be_met(data)
-    # of the load; of more rows the other solvers are quick, from a near start above all
-    share = 1 / min(fits, FITS) if meets or not wide else 1.0
-    pays = usable and size > share * small
-    few = n < d * (FEW_ROWS if softmax else max(FEW_ROWS, data.n_classes / 2))
-    big = size > HUGE or min(n, d) * data.n_classes > LARGEST
-    few &= size <= HUGE or not data.sparse
-    filled = max(size, n * min(n, d) * data.n_classes // 4)  # Newton fills sparse rows
-    least = float(SMALL_FEW_SOFTMAX if softmax else SMALL_FEW)
-    if data.sparse and meets:
-        least = share * (SMALL_FEW_SPARSE_SOFTMAX if softmax else SMALL_FEW_SPARSE)
-    few &= filled * data.n_classes > least
-    few &= usable and tol >= ROUGH
-    needed = even = np.inf
-    if pays or few:
-        variances = variances_of(data)
-        needed, even = variances.sum() / (alpha * n), evenness(variances)
-    if data.sparse and even * d < LOPSIDED and (n > d or not hinge):
-        return "newton" if hinge else "lbfgs"
-    near = meets or (not softmax and n <= FEW_SPARSE * d)
-    most = FAR if near else HARD_HINGE if hinge else HARD
-    many = not hinge and n > MANY_SPARSE * d
-    if many:
-        most = EASY_MANY if softmax else EASY_MANY_SQUARE
-    if pays and thin and needed <= most:
+    case = _Case(data, loss, alpha, tol, fits, compiled)
+    name = _of_sparse(case) if data.sparse else _of_dense(case)
+    return name or _of_the_others(case)
+
+
+class _Case:
+    """A problem, and what the choice depends on."""
+
+    def __init__(
+        self,
+        data: Data,
+        loss: Loss,
+        alpha: float,
+        tol: float,
+        fits: int,
+        compiled: bool,
+    ):
+        self.data, self.loss, self.alpha, self.tol = data, loss, alpha, tol
+        self.n, self.d = data.X.shape
+        self.k = data.n_classes
+        self.size = (data.X.nnz if data.sparse else self.n * self.d) * self.k
+        self.hinge = isinstance(loss, Hinge)
+        self.softmax = isinstance(loss, CrossEntropy)
+        self.alone = fits == 1
+        self.share = 1 / min(fits, FITS)  # of the load of compiled code
+        self.compiled = compiled
+        self.usable = compiled and alpha > 0 and not data.streamed  # the dual is
+        self.rough = tol >= ROUGH
+        self.meets = can_all_be_met(data)
+        # Newton fills sparse rows
+        filled = max(self.size, self.n * min(self.n, self.d) * self.k // 4)
+        self.newtons = filled * self.k
+        most = FEW_ROWS if self.softmax else max(FEW_ROWS, self.k / 2)
+        self.few = self.usable and self.rough and self.n < self.d * most
+
+    @cached_property
+    def variances(self) -> np.ndarray:
+        return variances_of(self.data)
+
+    @cached_property
+    def needed(self) -> float:
+        """||x||^2 / (alpha n), which the dual's epochs are in proportion to."""
+        return float(self.variances.sum() / (self.alpha * self.n))
+
+
+def _of_sparse(case: _Case) -> str | None:
+    """The solver of sparse rows, but where it is one of the other two."""
+    n, d, size = case.n, case.d, case.size
+    wide = is_wide(case.data)
+    thin = wide or THIN * case.data.X.nnz <= n * d
+    # of more rows the other solvers are quick, from a near start above all
+    share = case.share if case.meets or not wide else 1.0
+    small = SMALL_WIDE if wide else SMALL if case.hinge or thin else SMALL_SQUARE
+    pays = case.usable and size > share * small
+    least: float = SMALL_FEW_SOFTMAX if case.softmax else SMALL_FEW
+    if case.meets:
+        least = SMALL_FEW_SPARSE_SOFTMAX if case.softmax else SMALL_FEW_SPARSE
+        least *= share
+    few = case.few and size <= HUGE and case.newtons > least
+    if not (pays or few):
+        return None
+    lopsided = evenness(case.variances) * d < LOPSIDED
+    if lopsided and (n > d or not case.hinge):
+        return "newton" if case.hinge else "lbfgs"
+    if pays and thin:
+        near = case.meets or (not case.softmax and n <= FEW_SPARSE * d)
+        most = FAR if near else HARD_HINGE if case.hinge else HARD
+        many = not case.hinge and n > MANY_SPARSE * d
+        if many:
+            most = EASY_MANY if case.softmax else EASY_MANY_SQUARE
+        if case.needed <= most:
+            return "dual"
+        most = EITHER if case.softmax else EITHER_SQUARE
+        if many and case.rough and case.needed <= most:
+            return "either"
+    if pays and _is_easy(case):
         return "dual"
-    many &= pays and thin and tol >= ROUGH
-    if many and needed <= (EITHER if softmax else EITHER_SQUARE):
-        return "either"
-    easy = EASY_HINGE if hinge else EASY_SQUARE
-    if size > HUGE:
-        easy = EASY_HUGE if hinge else 0.0
-    reachable = not (softmax or taller) and tol >= ROUGH
-    if pays and reachable and needed <= easy:
+    if few and (case.softmax or case.needed <= FAR):
         return "dual"
-    easy_big = 0.0 if hinge else EASY_BIG if softmax else EASY_BIG_SQUARE
-    light = big and needed <= easy_big
-    apt = softmax or needed <= (FAR if big else FAR_FEW)
-    if few and not data.sparse and apt and not light:
-        square = big and not (softmax or hinge)
-        correlated = not square and even >= EVEN and _spread(data) < CORRELATED
-        return "newton" if correlated else "dual"
-    if few and data.sparse and (softmax or needed <= FAR):
+    return "newton" if pays and wide and case.hinge else None
+
+
+def _of_dense(case: _Case) -> str | None:
+    """The same of dense rows."""
+    size, k = case.size, case.k
+    pays = case.usable and size > case.share * (SMALL if case.hinge else SMALL_SQUARE)
+    if pays and _is_easy(case):
         return "dual"
-    several = softmax and not data.sparse and data.n_classes >= SEVERAL
-    several &= pays and size <= HUGE and needed <= EASY_SEVERAL
-    if fits == 1 and several and tol >= ROUGH:
-        return "dual"
-    tried = fits == 1 and pays and is_tried(data, loss)
-    if tried and needed <= FAR_TRIED and tol >= ROUGH:
-        return "dual"
-    if pays and wide and hinge:
+    few = case.few and case.newtons > (SMALL_FEW_SOFTMAX if case.softmax else SMALL_FEW)
+    if few and _is_apt(case):
+        return "newton" if _is_correlated(case) else "dual"
+    if case.alone and pays and case.rough:
+        several = case.softmax and k >= SEVERAL and size <= HUGE
+        if several and case.needed <= EASY_SEVERAL:
+            return "dual"
+        if is_tried(case.data, case.loss) and case.needed <= FAR_TRIED:
+            return "dual"
+    met = case.meets and case.alpha > 0 and size > SMALL
+    met &= not (case.softmax or case.data.streamed)
+    if met and _spread(case.data) >= APART:
+        reached = case.needed <= (FAR_HINGE if case.hinge else FAR_SQUARE)
+        reached &= case.tol >= (ROUGH if case.needed <= EASY_SQUARE else FINE)
+        more = 2 * case.n * k > case.d  # than Newton has to solve at once
+        return "dual" if case.compiled and reached and more else "newton"
+    return "newton" if case.softmax and case.d * k > MANY else None
+
+
+def _of_the_others(case: _Case) -> str:
+    """Newton or L-BFGS."""
+    n, d = case.n, case.d
+    if is_wide(case.data):
+        return "lbfgs"
+    if case.hinge and n > TALLER * d:
         return "newton"
-    dense = not (data.streamed or data.sparse or softmax)
-    met = dense and alpha > 0 and size > SMALL and meets
-    if met and _spread(data) >= APART:
-        needed = variances_of(data).sum() / (alpha * n)
-        reached = needed <= (FAR_HINGE if hinge else FAR_SQUARE)
-        reached &= tol >= (ROUGH if needed <= EASY_SQUARE else FINE)
-        more = 2 * n * data.n_classes > d  # than Newton has to solve at once
-        return "dual" if compiled and reached and more else "newton"
-    tall = FAIRLY_TALL if hinge and not data.sparse else TALL
-    newton = taller or (size > (LARGE_SOFTMAX if softmax else LARGE) and n > tall * d)
-    newton |= softmax and not data.sparse and d * data.n_classes > MANY
-    return "newton" if newton and not wide else "lbfgs"
+    tall = FAIRLY_TALL if case.hinge and not case.data.sparse else TALL
+    large = LARGE_SOFTMAX if case.softmax else LARGE
+    return "newton" if case.size > large and n > tall * d else "lbfgs"
+
+
+def _is_easy(case: _Case) -> bool:
+    """Whether a strong penalty makes hinges the dual's."""
+    if case.softmax or (case.hinge and case.n > TALLER * case.d) or not case.rough:
+        return False
+    most = EASY_HINGE if case.hinge else EASY_SQUARE
+    if case.size > HUGE:
+        most = EASY_HUGE if case.hinge else 0.0
+    return case.needed <= most
+
+
+def _is_big(case: _Case) -> bool:
+    """Whether few dense rows are of many numbers and classes."""
+    return case.size > HUGE or min(case.n, case.d) * case.k > LARGEST
+
+
+def _is_apt(case: _Case) -> bool:
+    """Whether few dense rows are the dual's, if anybody's but L-BFGS's."""
+    if _is_big(case):
+        most = EASY_BIG if case.softmax else EASY_BIG_SQUARE
+        if not case.hinge and case.needed <= most:
+            return False
+    most = FAR if _is_big(case) else FAR_FEW
+    return case.softmax or case.needed <= most
+
+
+def _is_correlated(case: _Case) -> bool:
+    """Whether moves for one of few dense rows undo those for others."""
+    if _is_big(case) and not (case.softmax or case.hinge):
+        return False
+    return evenness(case.variances) >= EVEN and _spread(case.data) < CORRELATED
 
 
 def is_wide(data: Data) -> bool:
