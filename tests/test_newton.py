@@ -31,8 +31,9 @@ from sklinear._solvers._curvature import (
     hessian,
     whole_hessian,
 )
+from sklinear._solvers._descent import _visit
 from sklinear._solvers._frame import certify
-from sklinear._solvers._newton import _visit, refine
+from sklinear._solvers._newton import refine
 from sklinear._solvers._solution import Monitor
 from sklinear._solvers._steps import cg_step, dense_step, written_out
 from sklinear._variables import choose_variables

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,17 +13,10 @@ from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._objective import Objective
 from sklinear._solvers import _lbfgs, _newton
-from sklinear._solvers._auto import (
-    EVEN,
-    can_all_be_met,
-    evenness,
-    is_tried,
-    is_wide,
-    variances_of,
-)
-from sklinear._solvers._costs import LARGEST, is_dense, is_polished
+from sklinear._solvers._auto import EVEN, evenness, is_tried, variances_of
+from sklinear._solvers._costs import is_dense, is_polished
 from sklinear._solvers._dual_ascent import Ascent
-from sklinear._solvers._dual_together import gradients
+from sklinear._solvers._dual_descent import Descent
 from sklinear._solvers._frame import (
     Start,
     certify,
@@ -33,29 +25,14 @@ from sklinear._solvers._frame import (
     rescaled,
 )
 from sklinear._solvers._rows import RowSpace
-from sklinear._solvers._solution import Monitor, Options, Solution, Witness
+from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import LARGEST_FACTOR, Variables, choose_variables
 
 NARROW = 3  # features a row from which epochs pay in the space of the rows
-TIGHT = 1e-9  # tol that sums over many rows, one after the other, do not do for
 EPOCHS = 30  # of descent before a cheap Newton step is tried
-FRESH = 20  # epochs after which what float32 sums have lost is made up for
-FIRST_SEEN = 8  # epoch after which the objective is seen though nobody listens
-PRACTISED = 2  # epochs after which few rows may be what hinders
-LATE = 30  # epochs after which those left may lead nowhere
-WHOLE = 5  # epochs from one that visits every row to the next, and slowly more
-PATIENCE = 30  # epochs of such work before all is looked at again
-SHRUNK = 0.05  # the gap that is left to it then, in units of what it began with
 # Where Newton is apt too: the largest gap at which auto stays, from an epoch on.
 TRIAL_SQUARE = {6: 0.95, 11: 0.75, 16: 0.5, 21: 0.2, 27: 0.1}
 TRIAL_HINGE = {11: 0.95, 16: 0.85, 21: 0.7, 27: 0.5, 33: 0.35}
-SLOW = 100  # epochs after which steps are accelerated
-TURN = 10  # epochs from one anchor to the next
-LOST = 100  # epochs after which it should be better than its start, or Newton is
-STUCK = 0.95  # the gap that is left then of what leads nowhere
-SLOWING = 0.5  # of the pace at which a gap falls, what it will be later
-UNKNOWN = 8 * np.finfo(float).eps  # of a probability: more is hidden by its 1
-RETRY = 0.5  # of a gap at which a proof has failed
 
 
 @contextmanager
@@ -88,7 +65,7 @@ def dual(
     of the gap by Newton steps, where epochs are slow. The intercept is free: an epoch
     holds it near where it was by a proximal term eps ||b - b_ref||^2, and b_ref follows
     (the method of multipliers, Hestenes 1969, Powell 1969). After
-    SLOW epochs W is held near an anchor that follows too (Lin et al. 2015). What is
+    many epochs W is held near an anchor that follows too (Lin et al. 2015). What is
     so small that dense Newton steps are cheap ends as in ``lbfgs``, at rounding; and so
     does, after many epochs, what dense Newton steps are for at all, what epochs lead
     nowhere with, and what those left will not do for: these where params are not too
@@ -137,26 +114,22 @@ def dual(
         wide = NARROW * n <= d and n <= LARGEST_FACTOR and not (polish or data.sparse)
         lost = wide and _in_row_space(ascent, start, monitor, options, epochs, trial)
         if not (lost or monitor.done or monitor.spent):
-            lost = descend(ascent, objective, monitor, options.rng, epochs, trial)
+            descent = Descent(ascent, objective, monitor, epochs, trial)
+            lost = descent.run(options.rng)
         if options.fits > 1 and not lost:
             multipliers = ascent.multipliers()._replace(twins=twins)
         if lost and not polish:
-            W, b, primal, bound = ascent.certified()
             apt |= softmax and not (data.sparse or is_dense(objective))
+            W, b, primal, bound = ascent.certified()
             if np.isfinite(primal) and not (trial or (apt and softmax)):
                 # for Newton's method, that of a hinge where 0 is no better a start
                 monitor.offer(objective.join(W, b), primal, bound, keep=True)
             over = monitor.done or monitor.spent
             # features of very different variances are better scaled than rotated
             if wide and not over and evenness(variances_of(data)) >= EVEN:
-                other = _newton.newton if apt else _lbfgs.lbfgs
-                return _go_on(other, objective, monitor, options)
-            if apt:
-                objective = rescaled(objective, monitor, _newton.variables)
-                _newton.solve(objective, monitor)
-                end = "newton" if trial else None
-            else:
-                objective, polish = rescaled(objective, monitor, _lbfgs.variables), True
+                return _go_on_in_row_space(objective, monitor, options, apt)
+            objective = _go_on(objective, monitor, apt)
+            end = "newton" if trial else None
     if polish and not monitor.spent:
         _lbfgs.finish(objective, monitor)
     from sklinear._solvers._dual_proof import visited_compiled
@@ -193,7 +166,7 @@ def _in_row_space(
     offer_priors(inside, own)
     shared = ascent.kernels, rotated, inside, space.narrow(*start), ascent.twins
     narrow = Ascent(*shared, options.multipliers)
-    lost = descend(narrow, inside, own, options.rng, epochs, trial)
+    lost = Descent(narrow, inside, own, epochs, trial).run(options.rng)
     monitor.pending = own.pending
     if own.guess < monitor.guess:
         monitor.guess, monitor.guessed = own.guess, None
@@ -211,17 +184,27 @@ def _in_row_space(
     return False
 
 
-def _go_on(
-    solver: Callable[..., Solution],
-    objective: Objective,
-    monitor: Monitor,
-    options: Options,
+def _go_on(objective: Objective, monitor: Monitor, apt: bool) -> Objective:
+    """By Newton's method where ``apt``, or L-BFGS; in the variables that are theirs."""
+    objective = rescaled(
+        objective, monitor, _newton.variables if apt else _lbfgs.variables
+    )
+    if apt:
+        _newton.solve(objective, monitor)
+    elif not monitor.spent:
+        _lbfgs.finish(objective, monitor)
+    return objective
+
+
+def _go_on_in_row_space(
+    objective: Objective, monitor: Monitor, options: Options, apt: bool
 ) -> Solution:
-    """What another solver finds from here, in the space of the rows if that pays."""
+    """What they find from here in the space of the rows, if that pays."""
     assert monitor.params is not None
     start = objective.split(monitor.params)
     left = options._replace(max_iter=int(monitor.left))
     shared = objective.data, objective.loss, objective.alpha, objective.fit_intercept
+    solver = _newton.newton if apt else _lbfgs.lbfgs
     found = solver(*shared, start, left)
     history = np.minimum.accumulate([*monitor.history, *found.history]).tolist()
     message = f"after {len(history)} epochs"
@@ -238,94 +221,3 @@ def import_kernels() -> Any:
             f'({_dual_blocks.missing}): pip install "sklinear[fast]".'
         )
     return _dual_kernels
-
-
-def descend(
-    ascent: Ascent,
-    objective: Objective,
-    monitor: Monitor,
-    rng: np.random.RandomState,
-    epochs: int,
-    trial: dict[int, float],
-) -> bool:
-    """Epochs until the gap is proven, or none is left; True to go on without them.
-
-    Proofs cost two passes, so they wait for the gap that an epoch meets on its way, and
-    after one that failed for half of what was missing. The objective, half of one, is
-    seen where all rows were visited, if somebody wants to know, else at twice as many
-    epochs each time, at least; as often it is asked whether the epochs left will do for
-    dense rows. A ``trial`` has the largest gap to stay at, from an epoch on.
-    """
-    polished, data = is_polished(objective), objective.data
-    # Newton's method gets on where this does not, of many params unless rows are few
-    few = math.prod(objective.shape) <= LARGEST
-    newton = few or not (is_wide(data) or can_all_be_met(data))
-    wanted = monitor.report.listens or polished
-    dense_softmax = isinstance(objective.loss, CrossEntropy) and not data.sparse
-    near, due, enough, at_start = False, 0, monitor.tol, monitor.primal
-    balanced, intercept = np.inf, ascent.intercept()
-    seen, met, known, was = float(FIRST_SEEN), np.inf, 1, np.inf
-    epoch = -1
-    while True:
-        epoch += 1
-        over = polished and epoch + 1 == epochs
-        last = over or monitor.left <= 1
-        whole = near or last or epoch < 2 or epoch >= due
-        if epoch % FRESH == FRESH - 1:
-            ascent.rebuild()
-        if epoch >= SLOW and epoch % TURN == 0 and not polished:
-            ascent.advance()
-            whole = True  # what was left out may matter again
-        gap = ascent.epoch(rng, whole)
-        if whole:
-            due = epoch + (PATIENCE if ascent.works else WHOLE + epoch // (4 * WHOLE))
-            met, intercept = gap, ascent.intercept()
-        elif ascent.works and (gap < SHRUNK * met or ascent.drifted(intercept)):
-            due = epoch + 1
-        if whole and gap > 0 and epoch >= PRACTISED:
-            ascent.settle_outstanding(epoch >= LATE)
-        if not np.isfinite(gap):  # steps too long for what rounding leaves of the rows
-            return True
-        missing = ascent.unbalanced(monitor.tol)
-        near = gap <= enough and missing <= balanced
-        if whole and (near or last):
-            W, b, primal, dual = ascent.certified()
-            if dense_softmax and monitor.tol * primal < UNKNOWN:
-                monitor.offer(objective.join(W, b), primal)
-                return True
-            params, witness = objective.join(W, b), None
-            # no scores tell multipliers at a kink
-            if ascent.power == 1 and (polished or monitor.tol < TIGHT):
-                at = objective.evaluate(params, conjugate=True)
-                U = gradients(ascent.proven, data.y, data.weights)
-                witness = Witness([U], at)
-            monitor.offer(params, primal, dual, witness, keep=True)
-            near = False
-            if gap > missing:
-                enough = min(RETRY * gap, monitor.tol)
-            else:  # the rows were near enough, the intercept's constraint was not
-                balanced = RETRY * missing
-            if not monitor.done:
-                ascent.rebuild()
-        elif whole and (wanted or epoch >= seen):
-            primal, seen = ascent.evaluated(), (1.2 if epoch >= LOST else 2) * epoch
-            if primal < monitor.guess:
-                monitor.guess = primal
-                if wanted or epoch >= LOST:  # which may be the best that there will be
-                    monitor.guessed = objective.join(*ascent.params())
-        monitor.count(ascent.share)
-        if (monitor.spent or polished) and monitor.guessed is not None:
-            monitor.offer(monitor.guessed, monitor.guess)
-        if monitor.done or monitor.spent or over:
-            return False
-        lost = (few and whole and gap > STUCK) or ascent.primal > at_start
-        if whole and gap > min((trial[e] for e in trial if e <= epoch), default=np.inf):
-            return True
-        if epoch >= LOST and (lost or is_dense(objective)):
-            return True
-        if whole and epoch >= 2 * known:
-            pace = SLOWING * max(epochs - epoch, 0) / (epoch - known)
-            faster = (max(gap, 0.0) / max(gap, was)) ** pace
-            if newton and gap * faster > monitor.tol and epoch >= 2 * LOST:
-                return True
-            known, was = epoch, max(gap, np.finfo(float).tiny)

@@ -19,9 +19,10 @@ from sklinear._losses import Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import METHODS, choose
 from sklinear._solvers._batch import Batch, Descent
+from sklinear._solvers._descent import POLISHED
 from sklinear._solvers._frame import Start, certify, concluded, from_priors
 from sklinear._solvers._intercept import tidied
-from sklinear._solvers._newton import POLISHED, refine
+from sklinear._solvers._newton import refine
 from sklinear._solvers._preconditioner import (
     LARGEST_BLOCK,
     LARGEST_BLOCKS,

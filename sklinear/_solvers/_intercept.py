@@ -11,7 +11,7 @@ import numpy as np
 from sklinear._data import Data
 from sklinear._losses import Hinge, Loss
 from sklinear._objective import Point, visits
-from sklinear._solvers._newton import POLISHED
+from sklinear._solvers._descent import POLISHED
 from sklinear._solvers._solution import ROUNDING, Solution
 
 END = 1e-5  # of a row's weight: multipliers as near to 0 or to it are at that end
