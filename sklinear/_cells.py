@@ -56,7 +56,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class FoldScore:
     """A cell on a fold."""
 
     cell: int
@@ -177,10 +177,10 @@ def jobs_of(n_jobs: int | None, search: Search, groups: list[Group]) -> int:
     return 1 if quick and search.seconds(groups) < STARTING else jobs
 
 
-def evaluate(search: Search, task: Task) -> list[Evaluation]:
+def evaluate(search: Search, task: Task) -> list[FoldScore]:
     """Solve and score a task; each solution is forgotten when it has its scores."""
     group, start, scoring = task.group, time.perf_counter(), 0.0
-    found: list[Evaluation] = []
+    found: list[FoldScore] = []
     clock = _Clock(search, len(task.problems) * len(task.folds))
     scorer = _Scorer(search, group)
     with single_threaded_blas():
@@ -255,7 +255,7 @@ class _Scorer:
         fold: Fold,
         solution: Solution,
         task: Task,
-    ) -> list[Evaluation]:
+    ) -> list[FoldScore]:
         """All cells of a problem on a fold."""
         search = self.search
         self._enter(fold)
@@ -276,7 +276,7 @@ class _Scorer:
                 scores, errors = self._scores(model)
             spent = shared + time.perf_counter() - start
             found.append(
-                Evaluation(
+                FoldScore(
                     index,
                     fold.index,
                     scores,
@@ -424,7 +424,7 @@ class _Clock:
         self.done = 0
         self.start = self.last = time.perf_counter()
 
-    def tick(self, fold: Fold, cells: list[Evaluation]) -> None:
+    def tick(self, fold: Fold, cells: list[FoldScore]) -> None:
         """One more problem is solved on a fold."""
         self.done += 1
         search, now = self.search, time.perf_counter()

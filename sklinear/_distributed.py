@@ -22,7 +22,7 @@ from sklearn.utils.validation import assert_all_finite, column_or_1d
 from sklinear._checks import LEAST_WEIGHT, check_labels
 from sklinear._data import Data, Sums, Tally, computing_dtype
 from sklinear._dispatch import computed, made, named, persisted
-from sklinear._passes import Passes, Visit
+from sklinear._passes import BlockTask, Passes
 
 
 def is_dask(X: Any) -> bool:
@@ -351,7 +351,7 @@ class DistributedData(Data):
     def total(self, visit: Callable[..., Sums], *args: Any) -> Sums:
         """What ``visit(block, *args)`` sums up over all blocks."""
         self.tally.rows += self._shape[0]
-        sent = Visit(visit, args, self.n_classes, self.dtype)
+        sent = BlockTask(visit, args, self.n_classes, self.dtype)
         return self._passes.run(sent, self.shape[1] * self.n_classes)
 
     def astype(self, dtype: Any) -> Data:

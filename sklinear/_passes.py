@@ -21,7 +21,7 @@ EMBEDDED = 2**22
 
 
 @dataclass(frozen=True)
-class Visit:
+class BlockTask:
     """What is sent to every block."""
 
     function: Callable[..., Any]
@@ -39,7 +39,7 @@ class Visit:
             return self.function(data, *self.args)
 
 
-def _visited(visit: Visit, *block: Any) -> Any:
+def _visited(visit: BlockTask, *block: Any) -> Any:
     """One block's sums."""
     return visit(*block)
 
@@ -63,7 +63,7 @@ class Passes:
             for part in both:
                 self._blocks.update(part.dask)
 
-    def run(self, visit: Visit, n_params: int) -> Any:
+    def run(self, visit: BlockTask, n_params: int) -> Any:
         """The sums over all blocks; ``n_params`` of float64 tell a visit's size.
 
         The graph is as low as can be: what Dask would make of a higher one every time

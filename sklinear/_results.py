@@ -11,20 +11,20 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 
-from sklinear._cells import Cell, Evaluation
+from sklinear._cells import Cell, FoldScore
 from sklinear._folds import Failure
 
 ONE_STD = "one_std"
 
 
-def metrics(found: Sequence[Evaluation]) -> list[str] | None:
+def metrics(found: Sequence[FoldScore]) -> list[str] | None:
     """Names of several metrics, by the first cell on a fold that has them all."""
     several = (list(e.scores) for e in found if isinstance(e.scores, dict))
     return next(several, None)
 
 
 def table(
-    cells: Sequence[Cell], found: Sequence[Evaluation], n_splits: int
+    cells: Sequence[Cell], found: Sequence[FoldScore], n_splits: int
 ) -> tuple[dict[str, Any], list[Warning]]:
     """``cv_results_``: times, parameters and scores, a row a cell, as GridSearchCV's.
 
@@ -159,7 +159,7 @@ def at_edge(
     return [UserWarning(text)]
 
 
-def open_gaps(name: str, found: Sequence[Evaluation], tol: float) -> list[Warning]:
+def open_gaps(name: str, found: Sequence[FoldScore], tol: float) -> list[Warning]:
     """One warning for all fits that ended before they had converged."""
     fits = {(e.problem, e.fold): e for e in found}
     early = [e for e in fits.values() if not e.converged]
@@ -182,7 +182,7 @@ def open_gaps(name: str, found: Sequence[Evaluation], tol: float) -> list[Warnin
     return [ConvergenceWarning(text)]
 
 
-def failed_scores(found: Sequence[Evaluation]) -> list[Warning]:
+def failed_scores(found: Sequence[FoldScore]) -> list[Warning]:
     """One warning for all scores that could not be had."""
     failed = [e for e in found if e.errors]
     if not failed:
@@ -198,7 +198,7 @@ def failed_folds(
     name: str,
     failures: Sequence[Failure],
     n_splits: int,
-    found: Sequence[Evaluation],
+    found: Sequence[FoldScore],
 ) -> list[Warning]:
     """One warning for all folds that could not be fitted, an error if none could."""
     if not n_splits:

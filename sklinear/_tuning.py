@@ -31,7 +31,7 @@ from sklinear._base import LinearClassifier
 from sklinear._callbacks import CallbackSupportMixin, subtask, with_callbacks
 from sklinear._cells import (
     Cell,
-    Evaluation,
+    FoldScore,
     Search,
     Task,
     distinct,
@@ -307,7 +307,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         groups: list[Group],
         failures: list[Failure],
         context: Any,
-    ) -> list[Evaluation]:
+    ) -> list[FoldScore]:
         """Solve and score all cells on all folds."""
         contexts: dict[tuple[int, int], Any] = {}
         if context is not None and hasattr(self, "_skl_callbacks"):

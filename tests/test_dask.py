@@ -31,7 +31,7 @@ from sklinear import (
 )
 from sklinear._dispatch import SIZE_OF_A_WARNING
 from sklinear._distributed import DistributedData
-from sklinear._passes import Passes, Visit
+from sklinear._passes import BlockTask, Passes
 
 SAME = 1e-8  # relative distance of objectives: both fits are polished beyond it
 CHUNKS = {
@@ -164,9 +164,9 @@ def shifted(x):
 
 def test_rows_that_lie_askew_are_put_right_once(loss, monkeypatch):
     problem, seen = PROBLEMS["iris"], set()
-    function = Visit._sums
+    function = BlockTask._sums
     monkeypatch.setattr(
-        Visit, "_sums", lambda *a: seen.add(a[1].flags.aligned) or function(*a)
+        BlockTask, "_sums", lambda *a: seen.add(a[1].flags.aligned) or function(*a)
     )
     X, y, _ = lazy(problem)
     model = classifier(loss).fit(X.map_blocks(shifted), y)

@@ -16,7 +16,7 @@ import scipy.linalg
 from sklinear._losses import Margin
 from sklinear._objective import Objective, features
 from sklinear._solvers._curvature import Arrays
-from sklinear._solvers._steps import State
+from sklinear._solvers._steps import Iterate
 
 LARGEST = 2000  # active margins: their system takes 32 MB
 SHARE = 0.7  # of the params: with more margins the system is nearly singular
@@ -113,7 +113,7 @@ def active_cost(objective: Objective, count: int) -> float:
 
 
 def active_step(
-    objective: Objective, state: State, active: Active, ridge: float
+    objective: Objective, state: Iterate, active: Active, ridge: float
 ) -> np.ndarray | None:
     """Newton's step in the space of the margins, or None if rounding forbids it.
 

@@ -190,7 +190,7 @@ class Batch:
         return inverse
 
 
-class Descent:
+class JointDescent:
     """L-BFGS (Liu and Nocedal 1989) on all problems of a batch at once.
 
     From one alpha to the next it keeps its preconditioner, and starts further along the

@@ -25,7 +25,7 @@ from sklinear._solvers._frame import is_unbalanced, settled
 from sklinear._solvers._preconditioner import Preconditioner, inverse_of_blocks
 from sklinear._solvers._solution import ROUNDING, Monitor, Witness
 from sklinear._solvers._steps import (
-    State,
+    Iterate,
     Sums,
     cg_step,
     dense_step,
@@ -129,7 +129,7 @@ class _Pace:
         self.closest = self.lowest = self.off = np.inf
         self.idle = self.flat = self.steps = 0
 
-    def see(self, objective: Objective, state: State, monitor: Monitor) -> bool:
+    def see(self, objective: Objective, state: Iterate, monitor: Monitor) -> bool:
         """Where the last step has led; whether not nearly where it should have."""
         value, promise = state.at.value, self.promise
         gap = min(state.at.primal - state.dual, monitor.gap * monitor.primal)
@@ -157,14 +157,14 @@ class _Pace:
     def descends_no_more(self) -> bool:
         return self.flat > self.few
 
-    def is_solved(self, state: State) -> bool:
+    def is_solved(self, state: Iterate) -> bool:
         """Whether the hinge at this width is, as well as its own gap asks."""
         seen = INNER if self.idle <= 3 else INNER_IDLE
         inner = seen if state.dual > 0 else INNER_BLIND
         inner = inner if self.bounded else INNER_UNBOUNDED
         return self.blocked or self.off <= inner * self.gap
 
-    def end_width(self, state: State, monitor: Monitor) -> tuple[bool, bool]:
+    def end_width(self, state: Iterate, monitor: Monitor) -> tuple[bool, bool]:
         """Whether this width has led no nearer, and so have more than a few others."""
         primal = state.at.primal
         slow = self.gap >= self.nearest / 2 and primal > self.least / 2  # 0: at rest
@@ -186,7 +186,7 @@ class _Pace:
         return (nowhere or many) and patience < np.inf and not fast
 
 
-def _settled(objective: Objective, state: State) -> State:
+def _settled(objective: Objective, state: Iterate) -> Iterate:
     """The state with an intercept of its own minimum, nearly, if that is lower."""
     bends = objective.data.each(partial(_bend_intercept, objective), state.scores)
     H = np.sum([*bends], axis=0)
@@ -205,7 +205,7 @@ def _bend_intercept(
 
 
 def _suffices(
-    objective: Objective, state: State, monitor: Monitor, exact: bool
+    objective: Objective, state: Iterate, monitor: Monitor, exact: bool
 ) -> bool:
     """Offer a point, and whether what is known now is all that is asked."""
     witness = Witness(state.U, state.at)
@@ -215,7 +215,7 @@ def _suffices(
 
 
 def _recentre(
-    objective: Objective, state: State, shrink: float
+    objective: Objective, state: Iterate, shrink: float
 ) -> tuple[Objective, bool]:
     """The hinge smoothed around the multipliers of this point, over less width.
 
@@ -241,7 +241,7 @@ def _visit(
     params: np.ndarray,
     scores: Arrays | None = None,
     sums: Sums | None = None,
-) -> State:
+) -> Iterate:
     """Everything about a point; half a pass over X where its scores are known."""
     if objective.data.streamed:
         return streaming.visit(objective, params)
@@ -250,16 +250,16 @@ def _visit(
     pulled, residual = objective.pull(U)
     W = objective.split(params)[0]
     at = objective.assemble(W, value, primal, conjugate, pulled, residual)
-    return State(params, scores, U, at, dual_value(objective, at))
+    return Iterate(params, scores, U, at, dual_value(objective, at))
 
 
 def _step(
     objective: Objective,
-    state: State,
+    state: Iterate,
     monitor: Monitor,
     preconditioner: Preconditioner,
     share: float,
-) -> tuple[State | None, float]:
+) -> tuple[Iterate | None, float]:
     """The next point, or None if rounding hides every decrease.
 
     Also what part of the distance from the optimum the step should leave.
@@ -317,7 +317,7 @@ def _step(
 
 
 def _direct_step(
-    objective: Objective, state: State, ridge: float, tried: float
+    objective: Objective, state: Iterate, ridge: float, tried: float
 ) -> np.ndarray | None:
     """Newton's step by a factor, or None where that would take more than ``tried``."""
     gradient, dense = state.at.gradient, is_dense(objective)

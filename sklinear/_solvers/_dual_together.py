@@ -163,7 +163,7 @@ class Few:
         raise NotImplementedError
 
 
-class SquaredHinge(Few):
+class FewSquaredHinge(Few):
     """Of multipliers, by projected steps (Bertsekas 1982, "Projected Newton methods for
     optimization problems with simple constraints")."""
 
@@ -209,7 +209,7 @@ class SquaredHinge(Few):
         return np.clip(A + t * step, 0, self.cap)
 
 
-class Hinge(SquaredHinge):
+class FewHinge(FewSquaredHinge):
     """The same, of multipliers that are at most 1."""
 
     ridge, cap = 0.0, 1.0
@@ -220,7 +220,7 @@ class Hinge(SquaredHinge):
         return np.maximum(self._margins(scores), 0).sum(axis=1), -A
 
 
-class Softmax(Few):
+class FewSoftmax(Few):
     """Of probabilities, by steps of their logarithms.
 
     With H = diag(q) - q q' of each row the step is that of (I + K w H) step = rest,
@@ -253,4 +253,4 @@ class Softmax(Few):
         return A / A.sum(axis=1, keepdims=True)
 
 
-KINDS: tuple[type[Few], ...] = (Softmax, Hinge, SquaredHinge)  # by power
+KINDS: tuple[type[Few], ...] = (FewSoftmax, FewHinge, FewSquaredHinge)  # by power

@@ -18,7 +18,7 @@ from sklinear._data import Data
 from sklinear._losses import Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import METHODS, choose
-from sklinear._solvers._batch import Batch, Descent
+from sklinear._solvers._batch import Batch, JointDescent
 from sklinear._solvers._descent import POLISHED
 from sklinear._solvers._frame import Start, certify, concluded, from_priors
 from sklinear._solvers._intercept import tidied
@@ -209,7 +209,7 @@ def _path(
         Objective(p, loss, alphas[0], fit_intercept, variables) for p in parts
     ]
     priors = np.stack([from_priors(objective) for objective in objectives], axis=1)
-    descent = Descent(batch, priors, alphas[0])
+    descent = JointDescent(batch, priors, alphas[0])
     tol, alone = max(NEARLY * options.tol, ROUGHLY), False
     for place, alpha in enumerate(alphas):
         if not alone:

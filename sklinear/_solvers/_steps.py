@@ -36,7 +36,7 @@ CG_STEPS = 250  # of one Newton step
 CG_PART = 0.1  # of an iteration, each after the first, where rows are in memory
 
 
-class State(NamedTuple):
+class Iterate(NamedTuple):
     """A point with all that one visit to the data tells of it."""
 
     params: np.ndarray
@@ -249,7 +249,7 @@ class Trial(NamedTuple):
 
 
 def line_search(
-    objective: Objective, state: State, step: np.ndarray, change: Arrays
+    objective: Objective, state: Iterate, step: np.ndarray, change: Arrays
 ) -> Trial | None:
     """Where the slope along the step has almost vanished; None if nothing decreases."""
     alpha, at, U = objective.alpha, state.at, state.U

@@ -26,7 +26,7 @@ from sklinear._solvers._preconditioner import (
     streamed_inverse,
 )
 from sklinear._solvers._solution import Monitor
-from sklinear._solvers._steps import State, cg_step, streamed_dense_step
+from sklinear._solvers._steps import Iterate, cg_step, streamed_dense_step
 
 LENGTHS = 8  # steps that one pass of a line search looks at
 SHORTEST = 1e-3  # of them, in units of the longest
@@ -41,21 +41,21 @@ SEARCHES = 8  # passes of a line search: the last bracket is below rounding
 Build = Callable[..., Any]  # of the ridge and a generator, a preconditioner
 
 
-def visit(objective: Objective, params: np.ndarray) -> State:
+def visit(objective: Objective, params: np.ndarray) -> Iterate:
     """Everything about a point, in one pass."""
     at = objective.evaluate(params, conjugate=True)
-    return State(params, [], objective.at(params), at, dual_value(objective, at))
+    return Iterate(params, [], objective.at(params), at, dual_value(objective, at))
 
 
 def step(
     objective: Objective,
-    state: State,
+    state: Iterate,
     monitor: Monitor,
     preconditioner: Preconditioner,
     dense: bool,
     ridge: float,
     settled: float,
-) -> tuple[State | None, float]:
+) -> tuple[Iterate | None, float]:
     """The next point, or None if rounding hides every decrease.
 
     Also what part of the distance from the optimum the step should leave. A pass a
@@ -161,10 +161,10 @@ def inverse_of_excerpt(
 
 def _search(
     objective: Objective,
-    state: State,
+    state: Iterate,
     move: np.ndarray,
     preconditioner: Preconditioner,
-) -> State | None:
+) -> Iterate | None:
     """The point where the slope along the move has almost vanished, if any is lower."""
     start = float(np.vdot(state.at.gradient, move))
     if not start < 0:
@@ -182,7 +182,7 @@ def _search(
 
 def _length(
     objective: Objective,
-    state: State,
+    state: Iterate,
     move: np.ndarray,
     start: float,
     end: float,
