@@ -8,7 +8,7 @@ from sklinear._data import Data
 from sklinear._losses import CrossEntropy, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import Options, Reporter, _grid
-from sklinear._solvers._batch import Batch, Descent
+from sklinear._solvers._batch import Batch, JointDescent
 from sklinear._solvers._frame import certify
 from sklinear._solvers._grid import solve_grid
 from sklinear._solvers._solution import Monitor
@@ -158,7 +158,7 @@ def test_folds_stop_where_the_certificate_would(kind, fit_intercept, alpha, k):
     objectives = [objective.replace(alpha=alpha) for objective in objectives]
     params = np.zeros(batch.shape)
     for _ in range(8):  # from far off to near
-        descent = Descent(batch, params, alpha)
+        descent = JointDescent(batch, params, alpha)
         descent.run(alpha, 1e-6, 1)
         params, at = descent.params, batch.evaluate(descent.params, alpha)
         for b, objective in enumerate(objectives):
