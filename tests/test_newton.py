@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from conftest import Problem, classifier, full_params, objective
+from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.datasets import (
     load_breast_cancer,
@@ -16,6 +17,7 @@ from sklearn.datasets import (
     load_wine,
     make_classification,
 )
+from sklearn.exceptions import ConvergenceWarning
 
 from sklinear._data import Data
 from sklinear._duality import dual_value, relative_gap
@@ -614,3 +616,39 @@ def test_auto_leaves_one_hot_rows_with_a_large_number_to_others(loss, alpha):
     data = Data(rows, y, np.full(n, 1 / n), 5)
     name = choose(data, kinds.get(loss, CrossEntropy()), alpha, 1e-4)
     assert name == ("newton" if loss == "hinge" else "lbfgs")
+
+
+@pytest.fixture(scope="module")
+def crowded():
+    """Rows of so many classes that a sixteenth of them is fitted by heart."""
+    rng = np.random.default_rng(5)
+    y, means = rng.integers(100, size=10000), rng.uniform(0, 255, (100, 12))
+    X = means[y] + 60 * rng.normal(size=(10000, 12))
+    return np.clip(X, 0, 255).astype(np.uint8), y
+
+
+def test_a_sample_is_left_before_it_is_fitted_by_heart(loss, crowded):
+    # the fits that were stopped meanwhile were worse the later: W = 0, for the softmax
+    X, y = crowded
+    values = []
+    for most in (3, 6, 9, 12):
+        params = {"solver": "newton", "alpha": 1e-4, "max_iter": most}
+        with pytest.warns(ConvergenceWarning):
+            values.append(classifier(loss, **params).fit(X, y).loss_curve_[-1])
+    # 1250 other rows tell which point is the best for all to a few per cent
+    assert all(value <= 1.1 * min(values[: i + 1]) for i, value in enumerate(values))
+    assert values[-1] < values[0] / 2
+
+
+def test_who_listens_to_samples_is_told_of_the_fit_to_all_rows(loss, crowded, capsys):
+    X, y = crowded
+    params = {"solver": "newton", "alpha": 1e-4, "max_iter": 4}
+    with pytest.warns(ConvergenceWarning):
+        silent = classifier(loss, **params).fit(X, y)
+    with pytest.warns(ConvergenceWarning):
+        told = classifier(loss, verbose=1, **params).fit(X, y)
+    capsys.readouterr()
+    # the point is the same, but not what was known of it on the way
+    assert_allclose(told.coef_, silent.coef_)
+    assert np.all(np.diff(told.loss_curve_) < 0)
+    assert silent.loss_curve_[0] == silent.loss_curve_[-2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -61,16 +62,19 @@ def descend(
     patience: float,
     preconditioner: Preconditioner,
     share: float,
+    leave: Callable[[np.ndarray], bool] | None = None,
 ) -> tuple[bool, Objective, np.ndarray]:
     """Newton steps at one alpha: False if they ran out of patience, and their end.
 
     The first Hessians are taken from a ``share`` of the rows. An ``exact`` end is where
-    rounding stops the steps.
+    rounding stops the steps. Of each point it is asked whether to ``leave``.
     """
     # what all classes share is only penalised, and no step would change it
     state = _visit(objective, params - params.mean(axis=1)[:, None])
     pace = _Pace(objective, exact)
     while True:
+        if leave is not None and leave(state.params):
+            return True, objective, state.params
         if _suffices(objective, state, monitor, exact) or monitor.spent:
             return True, objective, state.params
         if is_unbalanced(objective, state.params, state.at, monitor):

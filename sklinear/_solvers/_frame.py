@@ -77,8 +77,10 @@ def concluded(objective: Objective, monitor: Monitor, unit: str) -> Solution:
     """The facts about the monitor's best point."""
     assert monitor.params is not None
     coef, intercept = objective.split(monitor.params)
-    # an iteration is counted before its end is evaluated, and there may be none
-    history = [*monitor.history[:-1], monitor.primal]
+    # an iteration is counted before its end is evaluated, and there may be none; those
+    # before may be known in float32 only
+    primal = monitor.primal
+    history = [*(max(value, primal) for value in monitor.history[:-1]), primal]
     underflow = monitor.primal == 0 and not objective.loss.reaches_zero
     gap = 1.0 if underflow else monitor.gap
     return Solution(

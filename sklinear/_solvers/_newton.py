@@ -19,7 +19,7 @@ from sklinear._losses import Loss
 from sklinear._objective import Objective
 from sklinear._solvers._costs import is_dense, is_polished
 from sklinear._solvers._descent import ROUGHLY, descend
-from sklinear._solvers._frame import Start, framed, smoothed
+from sklinear._solvers._frame import Start, certify, framed, smoothed
 from sklinear._solvers._preconditioner import Preconditioner
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import Variables, choose_variables
@@ -31,6 +31,7 @@ LARGE = 2**22  # numbers in X from which on first Hessians are rough
 FEWEST_ROWS = 1024  # to centre and scale by
 COPIED = 0.6  # bytes for each value of X, in a sample of its rows
 GROWTH = 4  # of the sample of rows, from one stage to the next
+UNSEEN = 1024  # rows beside a sample, at most
 DRAFT_TOL = 0.9  # of the gap that is asked for: in float32, which may be off by 1e-6
 DRAFT = 1e-2  # gap to which a sample is solved
 
@@ -90,6 +91,9 @@ def solve(objective: Objective, monitor: Monitor) -> None:
         params, rounded = draft.params, rounded.replace(loss=end.loss)
     exact = rounded.replace(data=data.astype(np.float64))
     refine(exact, params, monitor, preconditioner=preconditioner)
+    seen = monitor.guessed
+    if monitor.spent and seen is not None and monitor.guess < monitor.primal:
+        certify(objective, seen, monitor)
 
 
 def _on_samples(
@@ -117,17 +121,39 @@ def _on_samples(
     order = np.r_[order[firsts], np.delete(order, firsts)]
     least = n // GROWTH**2
     most = max(int(COPIED * n / data.X.dtype.itemsize), least)
-    for count in (least, min(GROWTH * least, most)):
+    few = min(UNSEEN, len(order) // 8)
+    for count in (least, min(GROWTH * least, most, len(order) - few)):
         if count >= max(4 * d1, k):
             alpha = objective.alpha * np.sqrt(n / count)
             some = objective.replace(data=_of_rows(data, order[:count]), alpha=alpha)
+            others = _of_rows(data, order[count : count + few])
+            unseen = _Unseen(objective, others, monitor)
             draft = monitor.detour(DRAFT)
-            descend(some, params, draft, False, PATIENCE, preconditioner, 1.0)
-            assert draft.params is not None
-            params = draft.params
+            descend(some, params, draft, False, PATIENCE, preconditioner, 1.0, unseen)
+            params = unseen.best
             del some, draft  # or the next sample lies beside this one
             objective = smoothed(objective)
     return params
+
+
+class _Unseen:
+    """Rows that a sample lacks: they tell when it is fitted better than they are."""
+
+    def __init__(self, objective: Objective, data: Data, monitor: Monitor):
+        self.objective, self.others = objective, objective.replace(data=data)
+        self.monitor, self.best = monitor, np.empty(0)
+        self.least, self.worse = np.inf, 0
+
+    def __call__(self, params: np.ndarray) -> bool:
+        """Whether steps lead no further: twice the point was no better for these."""
+        value = self.others.evaluate(params).primal
+        if value >= self.least:
+            self.worse += 1
+            return self.worse > 1
+        self.best, self.least, self.worse = params.copy(), value, 0
+        if self.monitor.report.listens and not self.objective.data.streamed:
+            self.monitor.suggest(self.best, self.objective.evaluate(params).primal)
+        return False
 
 
 def _of_rows(data: Data, rows: np.ndarray) -> Data:

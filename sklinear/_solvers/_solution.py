@@ -149,9 +149,13 @@ class Monitor:
         if primal < self.primal or hidden:
             self.primal = min(primal, self.primal)
             self.params = params if keep else params.copy()
-            main = self.main if self.drafting else None
-            if main is not None and self.primal < main.guess:
-                main.guess, main.guessed = self.primal, self.params
+            if self.main is not None and self.drafting:
+                self.main.suggest(self.params, self.primal)
+
+    def suggest(self, params: np.ndarray, value: float) -> None:
+        """A point whose objective is known in the data's own precision."""
+        if value < self.guess:
+            self.guess, self.guessed = value, params
 
     def count(self, part: float = 1.0) -> None:
         """One iteration is over, or part of one: one on some of the rows."""
