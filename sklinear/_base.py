@@ -39,7 +39,8 @@ from sklinear._checks import (
 )
 from sklinear._data import Data, computing_dtype, spread
 from sklinear._distributed import Blocks, is_dask, without_rows
-from sklinear._losses import Hinge, Loss
+from sklinear._lengths import proven_length
+from sklinear._losses import Loss
 from sklinear._mapped import Mapped, is_mapped
 from sklinear._predictor import UNREAD, LinearPredictor, checksum, dense, rows_of
 from sklinear._solvers import METHODS, SOLVERS, Options, Reporter, Solution, choose
@@ -50,9 +51,6 @@ from sklinear._threads import single_threaded_blas
 NO_WEIGHT = "sample_weight must be > 0 for some row, all are zero."
 FEW = 0.2  # of the rows: as many that have weight are copied from the others
 PROOF = 2048 * float(np.finfo(np.float64).eps)  # of gap, that rounding may add
-# Rounding to float32 puts margins that hold exactly, as weak penalties make many do, at
-# either side of their kink; a bit longer, most hold. Without penalty any length does.
-LONGER = tuple(1 + 2.0**-bits for bits in (20, 18, 16, 15, 14, 12, 10))
 STREAMING = {"auto", "lbfgs", "newton"}  # solvers that need no row twice in a visit
 
 
@@ -193,8 +191,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             self.solver_ = solution.solver or solver
             self._stream = Stream(seen=data.shape[0])
 
-            def proof() -> Certificate:
-                """Of the attributes, which are rounded to dtype."""
+            def proof(length: float) -> Certificate:
+                """Of the attributes, set to so many times the solver's and rounded."""
+                longer = length * solution.coef, length * solution.intercept
+                self.__dict__.update(fitted(*longer))
                 return certificate(
                     data,
                     loss,
@@ -210,19 +210,9 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 )
 
             if not np.isnan(solution.gap):
-                self._certificate = proof()
-                kinked = data.dtype == np.float32 and isinstance(loss, Hinge)
-                for factor in (*LONGER, 2) if alpha == 0 else LONGER * kinked:
-                    cost = 2 * (factor - 1) * (alpha > 0)  # of the objective, at most
-                    if self._certificate.gap <= max(self.tol, solution.gap, cost):
-                        break
-                    rounded = dict(self.__dict__)
-                    longer = factor * solution.coef, factor * solution.intercept
-                    self.__dict__.update(fitted(*longer))
-                    if (found := proof()).gap < self._certificate.gap:
-                        self._certificate = found
-                    else:
-                        self.__dict__.update(rounded)
+                spent = listener.stopped or self.n_iter_ >= self.max_iter
+                asked = solution, loss, alpha, data.dtype, self.tol, spent
+                self._certificate = proven_length(proof, *asked)
         if not np.isnan(solution.gap):
             exact = solution.value == 0 and alpha > 0
             self.dual_gap_ = solution.gap if exact else self._certificate.gap

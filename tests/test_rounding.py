@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import scipy.sparse
-from conftest import classifier
+from conftest import SOLVERS, classifier, full_params
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
@@ -410,3 +410,21 @@ def test_sums_of_many_equal_terms_are_bounded(seed):
     P, least = objective(model.coef_), objective(exact.coef_)
     assert (P - least) / P <= model.dual_gap_
     assert (least - P) / least <= exact.dual_gap_
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1e-5])
+@pytest.mark.parametrize("solver", [*SOLVERS, "auto"])
+def test_hinges_of_raw_counts_that_can_all_be_met_are_proven(solver, alpha):
+    # rounding put margins at either side of their kink: told were gaps of 2e-4 to 1e-2
+    rng = np.random.default_rng(0)
+    X = np.round(np.exp(1.2 * rng.normal(size=(60, 300)) + 6))
+    y = np.arange(60) % 3
+    params = {"solver": solver, "alpha": alpha, "random_state": 0}
+    model = classifier("hinge", **params).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+    W, b = full_params(model)
+    scores = X.astype(np.longdouble) @ W.astype(np.longdouble) + b
+    margins = scores[np.arange(60), y][:, None] - scores
+    margins[np.arange(60), y] = np.inf
+    # a bit beyond the kinks, where they cost nothing, and what they may cost neither
+    assert margins.min() >= 1 - 1e-9

@@ -123,7 +123,8 @@ def dual(
             W, b, primal, bound = ascent.certified()
             if np.isfinite(primal) and not (trial or (apt and softmax)):
                 # for Newton's method, that of a hinge where 0 is no better a start
-                monitor.offer(objective.join(W, b), primal, bound, keep=True)
+                params, witness = objective.join(W, b), ascent.witness()
+                monitor.offer(params, primal, bound, witness, keep=True)
             over = monitor.done or monitor.spent
             # features of very different variances are better scaled than rotated
             if wide and not over and evenness(variances_of(data)) >= EVEN:
@@ -180,7 +181,7 @@ def _in_row_space(
         monitor.offer(found, own.primal)
         return True
     W, b, primal, dual = ascent.certified()
-    monitor.offer(objective.join(W, b), primal, dual, keep=True)
+    monitor.offer(objective.join(W, b), primal, dual, ascent.witness(), keep=True)
     return False
 
 

@@ -12,7 +12,7 @@ from sklinear._duality import balancing_point
 from sklinear._objective import Objective
 from sklinear._solvers import _dual_together
 from sklinear._solvers._dual_point import PULL, DualPoint
-from sklinear._solvers._solution import Multipliers
+from sklinear._solvers._solution import Multipliers, Witness
 
 BALANCE = 0.3  # of the objective, what all of a balancing point costs, typically
 MANY = 32  # classes beyond which hinges are worked on where they have a multiplier
@@ -178,6 +178,13 @@ class Ascent(DualPoint):
         """W and b of the dual point held, the objective there, and a lower bound."""
         self._return()
         return super().certified()
+
+    def witness(self) -> Witness | None:
+        """What was certified, of the hinge: no scores tell multipliers at a kink."""
+        if self.power != 1:
+            return None
+        y, weights = self.data.y, self.data.weights
+        return Witness([_dual_together.gradients(self.proven, y, weights)])
 
     def multipliers(self) -> Multipliers:
         """For another alpha to begin at."""

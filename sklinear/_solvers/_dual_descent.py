@@ -12,8 +12,7 @@ from sklinear._objective import Objective
 from sklinear._solvers._auto import can_all_be_met, is_wide
 from sklinear._solvers._costs import LARGEST, is_dense, is_polished
 from sklinear._solvers._dual_ascent import Ascent
-from sklinear._solvers._dual_together import gradients
-from sklinear._solvers._solution import Monitor, Witness
+from sklinear._solvers._solution import Monitor
 
 TIGHT = 1e-9  # tol that sums over many rows, one after the other, do not do for
 FRESH = 20  # epochs after which what float32 sums have lost is made up for
@@ -127,11 +126,11 @@ class Descent:
         if self.dense_softmax and monitor.tol * primal < UNKNOWN:
             monitor.offer(params, primal)
             return False
-        # no scores tell multipliers at a kink
-        if ascent.power == 1 and (self.polished or monitor.tol < TIGHT):
-            at = objective.evaluate(params, conjugate=True)
-            data = objective.data
-            witness = Witness([gradients(ascent.proven, data.y, data.weights)], at)
+        tight = self.polished or monitor.tol < TIGHT
+        if (
+            tight or not objective.data.sparse
+        ):  # else the proof is a quicker one without
+            witness = ascent.witness()
         monitor.offer(params, primal, dual, witness, keep=True)
         self.near = False
         if gap > missing:

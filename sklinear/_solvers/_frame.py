@@ -188,5 +188,6 @@ def _transferred(objective: Objective, witness: Witness) -> float:
     exact = objective.replace(data=objective.data.astype(np.float64))
     U = witness.point
     assert isinstance(U, np.ndarray)
+    assert witness.at is not None
     pulled, _ = exact.pull([U[block.rows] for block in exact.data])
     return dual_value(exact, witness.at._replace(pulled=pulled))

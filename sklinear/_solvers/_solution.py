@@ -74,7 +74,7 @@ class Witness(NamedTuple):
 
     # weighted score gradients, one array a block; or where they can be had again
     U: list[np.ndarray] | Point
-    at: Evaluation
+    at: Evaluation | None = None  # of the point that they are the gradients at
 
     @property
     def point(self) -> np.ndarray | Point:
