@@ -35,12 +35,17 @@ MET, MET_A_CLASS = 0.65, 0.04
 # Of sparse rows. Features beyond which Newton's blocks do not fit.
 WIDE = 256
 # Features for each number that rows have, from which data are thin: others than Newton
-# do well where they are not wide, too.
-THIN = 8
+# do well where they are not wide, too; and from which they do up to these ratios.
+THIN, FAIRLY_THIN = 8, 4
+FAIR, FAIR_HINGE = 30.0, 40.0
 # Features that would have all of the variance, were it spread evenly, up to which one
 # of them makes rows long, beside which the others are small: no visit of the dual tells
 # much of those then, but of hinges of fewer rows than features.
 LOPSIDED = 3.0
+# Rows, for each class and each of so many features, from which classes overlap, be the
+# others ever so many: categories of which few are common, beside a few numbers. And
+# ratios from which the dual is the slower one there.
+CROWDED, HARD_CROWDED, HARD_CROWDED_HINGE = 50, 0.3, 10.0
 # Ratios from which epochs are too many, of features that were not scaled, and rows a
 # feature up to which hinges do better.
 HARD, HARD_HINGE, FEW_SPARSE = 300.0, 500.0, 4
@@ -63,7 +68,7 @@ CORRELATED, EVEN = 0.03, 0.35
 SEVERAL, EASY_SEVERAL = 20, 20.0
 # Rows a feature to which hinges are tried with the dual, features a class from which,
 # numbers in X times classes from which, and that ratio.
-TRIED, TRIED_A_CLASS, FAR_TRIED = 16, 8, 1e3
+TRIED, TRIED_A_CLASS, FAR_TRIED = 32, 8, 1e3
 # Spread from which each row's multipliers hardly depend on others', where all margins
 # can be met, and ratios up to which they do not, of the hinge and of its square.
 APART, FAR_HINGE, FAR_SQUARE = 0.5, 5e7, 1e12
@@ -172,7 +177,8 @@ def _of_sparse(case: _Case) -> str | None:
     thin = wide or THIN * case.data.X.nnz <= n * d
     # of more rows the other solvers are quick, from a near start above all
     share = case.share if case.meets or not wide else 1.0
-    small = SMALL_WIDE if wide else SMALL if case.hinge or thin else SMALL_SQUARE
+    fair = FAIRLY_THIN * case.data.X.nnz <= n * d
+    small = SMALL_WIDE if wide else SMALL if case.hinge or fair else SMALL_SQUARE
     pays = case.usable and size > share * small
     least: float = SMALL_FEW_SOFTMAX if case.softmax else SMALL_FEW
     if case.meets:
@@ -181,9 +187,16 @@ def _of_sparse(case: _Case) -> str | None:
     few = case.few and size <= HUGE and case.newtons > least
     if not (pays or few):
         return None
-    lopsided = evenness(case.variances) * d < LOPSIDED
-    if lopsided and (n > d or not case.hinge):
+    even = evenness(case.variances) * d
+    most = HARD_CROWDED_HINGE if case.hinge else HARD_CROWDED
+    crowded = n > max(CROWDED * even * case.k, d)
+    lopsided = even < LOPSIDED and (n > d or not case.hinge)
+    if lopsided or (crowded and thin and case.needed > most):
         return "newton" if case.hinge else "lbfgs"
+    if pays and fair and not (thin or crowded):
+        most = FAIR_HINGE if case.hinge else FAIR if case.softmax else EASY_MANY_SQUARE
+        if case.needed <= most:
+            return "dual"
     if pays and thin:
         near = case.meets or (not case.softmax and n <= FEW_SPARSE * d)
         most = FAR if near else HARD_HINGE if case.hinge else HARD
