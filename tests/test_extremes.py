@@ -6,7 +6,8 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse
-from conftest import SOLVERS
+from conftest import SOLVERS, classifier
+from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, load_wine, make_blobs
 from sklearn.exceptions import ConvergenceWarning
@@ -618,3 +619,16 @@ def test_columns_that_no_sparse_row_has_cost_nothing(model, solver, fit_intercep
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.set_params(warm_start=True).fit(wide, labels)
     assert model.coef_.shape[1] == 4000
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("delta", [0.5, 1.0, 2.0, 10.0])
+def test_a_hinge_that_is_best_without_features_has_no_weights(solver, delta):
+    # they were rounding, 1e-17 or so, and ranked rows that are all the same to it
+    rng = np.random.default_rng(0)
+    y = (rng.random(200) < 0.2).astype(int)
+    X = rng.normal(size=(200, 4)) + 0.3 * y[:, None]
+    model = classifier("hinge", solver=solver, alpha=0.3, delta=delta).fit(X, y)
+    assert not model.coef_.any()
+    assert_allclose(model.intercept_, -delta)
+    assert model.dual_gap_ <= 1e-4

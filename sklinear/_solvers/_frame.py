@@ -16,6 +16,7 @@ from sklinear._variables import LARGEST_FACTOR, Variables
 
 LARGE = 2**22  # numbers in X from which on no pass is taken that is not asked for
 SPLIT = 1e-9  # relative curvature of the intercept that counts as none
+SAME = 8 * float(np.finfo(float).eps)  # relative descent that rounding makes, too
 FIRST_WIDTH, WIDTH = 2.0, 0.5  # of a hinge's rounding in units of delta
 Start = tuple[np.ndarray, np.ndarray]  # W (d, k) and b (k,)
 
@@ -76,6 +77,15 @@ def framed(
 def concluded(objective: Objective, monitor: Monitor, unit: str) -> Solution:
     """The facts about the monitor's best point."""
     assert monitor.params is not None
+    if isinstance(objective.loss, Hinge):
+        # the optimum itself under a strong penalty: what solvers leave beside it is the
+        # rounding of their sums, which would have an order though all scores are equal
+        params = np.zeros_like(monitor.params)
+        if objective.fit_intercept:
+            params[-1] = monitor.params[-1]
+        value = value_without_features(objective, params)
+        if value <= monitor.primal * (1 + SAME):
+            monitor.params, monitor.primal = params, min(value, monitor.primal)
     coef, intercept = objective.split(monitor.params)
     # an iteration is counted before its end is evaluated, and there may be none; those
     # before may be known in float32 only
@@ -167,12 +177,18 @@ def smoothed(objective: Objective, params: np.ndarray | None = None) -> Objectiv
 
 
 def offer_priors(objective: Objective, monitor: Monitor) -> None:
-    """The value where W = 0: X need not be read."""
-    params, masses = from_priors(objective), objective.data.class_masses
+    """The point where W = 0 and the intercept is the priors'."""
+    params = from_priors(objective)
+    monitor.offer(params, value_without_features(objective, params))
+
+
+def value_without_features(objective: Objective, params: np.ndarray) -> float:
+    """The objective where W = 0: X need not be read."""
+    masses = objective.data.class_masses
     intercept = params[-1] if objective.fit_intercept else np.zeros(len(masses))
     scores = np.tile(intercept, (len(masses), 1))  # of a row of each class
     values, _ = objective.loss(scores, np.arange(len(masses)))
-    monitor.offer(params, float(values @ masses))
+    return float(values @ masses)
 
 
 def from_priors(objective: Objective) -> np.ndarray:
