@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
@@ -346,10 +345,10 @@ class _Scorer:
         )
         try:
             scores = search.scorer(model, X, held_out.y, **held_out.params)
-        except UnsetMetadataPassedError:
-            raise
         except Exception:
-            return dict.fromkeys(names, math.nan) if names else math.nan, [format_exc()]
+            if names:  # of all scorers at once: one asks what no model has
+                raise
+            return math.nan, [format_exc()]
         if not isinstance(scores, dict):
             return _number(scores, search.scorer), []
         errors = [scores[name] for name in names if isinstance(scores[name], str)]

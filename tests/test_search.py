@@ -637,6 +637,25 @@ def test_one_of_several_scorers_that_fails_is_nan_alone():
     assert "no score today" in str(caught[0].message)
 
 
+@pytest.mark.parametrize("refit", ["a", False])
+def test_one_of_several_scorers_that_asks_for_probabilities_is_refused(refit):
+    params = {"scoring": {"a": "accuracy", "b": "roc_auc_ovr"}, "refit": refit}
+    for search in (search_of("svm", **params), peer_of("svm", **params)):
+        with pytest.raises(AttributeError, match="predict_proba"):
+            search.fit(*IRIS[:2])
+
+
+@pytest.mark.filterwarnings("ignore:(Scoring failed|One or more of the test scores)")
+@pytest.mark.parametrize("scoring", ["roc_auc_ovr", {"a": "roc_auc_ovr"}])
+def test_a_scorer_alone_that_asks_for_probabilities_gives_nan(scoring):
+    params = {"scoring": scoring, "refit": "a" if isinstance(scoring, dict) else True}
+    found = search_of("svm", **params).fit(*IRIS[:2])
+    peer = peer_of("svm", **params).fit(*IRIS[:2])
+    assert_same_search(found, peer)
+    assert np.isnan(found.best_score_)
+    assert np.isnan(peer.best_score_)
+
+
 def test_a_callable_of_several_metrics_may_fail_on_a_fold(kind):
     asked = []
 
