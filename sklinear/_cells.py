@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_method_params
 
 from sklinear._base import LinearClassifier
 from sklinear._data import Data, computing_dtype
-from sklinear._folds import Fold, Group, shares
+from sklinear._folds import Fold, Group, Weights, shares
 from sklinear._losses import Loss
 from sklinear._mapped import stays
 from sklinear._predictor import probabilities, rows_of
@@ -31,6 +31,7 @@ from sklinear._threads import single_threaded_blas
 # Seconds a cell for each number in X and class, where folds go together and where not.
 TOGETHER, ALONE = 2e-9, 3e-8
 ROWS_AT_A_TIME = 2**11  # that are copied to be scored
+SEEN = 2**15  # rows of folds that are kept at hand, or as many as X has
 STARTING = 4.0  # seconds up to which a search ends before other processes have started
 
 
@@ -54,7 +55,7 @@ class Problem:
     cells: list[int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FoldScore:
     """A cell on a fold."""
 
@@ -104,7 +105,7 @@ class Search:
     def together(self, group: Group, loss: Loss) -> bool:
         """Whether the folds of a group go through X together."""
         weakest = min(problem.alpha for problem in self.problems)
-        data = Data(self.X, group.labels, group.folds[0].weights, len(group.classes))
+        data = _data(self, group, group.folds)
         return go_together(data, loss, weakest, self.template.solver)
 
     def shares(self, group: Group, jobs: int) -> list[tuple[list[int], list[Fold]]]:
@@ -143,8 +144,8 @@ class Task:
     caller: Any  # the estimator that has callbacks
 
     def __sizeof__(self) -> int:
-        """With the folds, as that of a search."""
-        return object.__sizeof__(self) + sum(fold.weights.nbytes for fold in self.folds)
+        """With the labels, as that of a search."""
+        return object.__sizeof__(self) + self.group.labels.nbytes
 
 
 def distinct(cells: list[Cell]) -> list[Problem]:
@@ -197,20 +198,22 @@ def evaluate(search: Search, task: Task) -> list[FoldScore]:
 
 def _solutions(search: Search, task: Task) -> Iterator[tuple[Problem, Fold, Solution]]:
     """The solutions of a task's problems on its folds."""
-    group = task.group
-    weights = [fold.weights for fold in task.folds]
     problems = [search.problems[index] for index in task.problems]
-    # of all folds together: what matters is that each class has weight
-    data = Data(search.X, group.labels, np.mean(weights, axis=0), len(group.classes))
     for problem, fold, solution in solve_grid(
-        data,
+        _data(search, task.group, task.folds),
         [(problem.loss, problem.alpha) for problem in problems],
-        weights,
+        Weights(task.group, task.folds),
         bool(search.template.fit_intercept),  # it may be numpy's
         search.template.solver,
         search.options,
     ):
         yield problems[problem], task.folds[fold], solution
+
+
+def _data(search: Search, group: Group, folds: list[Fold]) -> Data:
+    """The rows, with the weights of the first of the folds."""
+    weights = Weights(group, folds)[0]
+    return Data(search.X, group.labels, weights, len(group.classes))
 
 
 class _HeldOut:
@@ -289,7 +292,7 @@ class _Scorer:
             )
             if task.contexts:
                 context = task.contexts[index, fold.index]
-                tell(search, task.caller, context, fold.train, model)
+                tell(search, task.caller, context, fold, model)
         return found
 
     def _enter(self, fold: Fold) -> None:
@@ -298,6 +301,8 @@ class _Scorer:
             return
         search, self.fold = self.search, fold
         if fold.index not in self.seen:
+            if sum(len(one.rows) for one in self.seen.values()) > max(fold.n, SEEN):
+                self.seen.clear()
             self.seen[fold.index] = _HeldOut(search, self.group, fold)
         self.held_out = self.seen[fold.index]
 
@@ -376,18 +381,18 @@ class _Scorer:
 
 
 def tell(
-    search: Search, caller: Any, context: Any, train: np.ndarray, model: Any = None
+    search: Search, caller: Any, context: Any, fold: Fold, model: Any = None
 ) -> None:
     """One task of the callbacks: a cell on a fold, whose model is None if it failed."""
     X = search.X if search.given is None else search.given
     weights = search.sample_weight
     task = {
         "estimator": caller,
-        "X": lambda: _safe_indexing(X, train),
-        "y": lambda: _safe_indexing(search.y, train),
+        "X": lambda: _safe_indexing(X, fold.train),
+        "y": lambda: _safe_indexing(search.y, fold.train),
         "metadata": None
         if weights is None
-        else {"sample_weight": _safe_indexing(weights, train)},
+        else {"sample_weight": _safe_indexing(weights, fold.train)},
     }
     fitted = None
     if model is not None and caller.refit:  # or it could not predict

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -47,7 +48,7 @@ from sklinear import (
 )
 from sklinear._alphas import _distinct
 from sklinear._data import Data
-from sklinear._folds import shares
+from sklinear._folds import Weights, grouped, shares
 
 IRIS = PROBLEMS["iris"]
 SEARCHES = {"softmax": SoftmaxClassifierCV, "svm": LinearSVMClassifierCV}
@@ -1186,6 +1187,56 @@ def test_what_a_fold_holds_out_is_looked_up_once(kind, scoring, monkeypatch):
     monkeypatch.setattr(sklinear._cells, "_check_method_params", noted)
     search_of(kind, scoring=scoring).fit(*IRIS[:2])
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("kind", ["softmax", "svm"])
+@pytest.mark.parametrize("solver", ["auto", "lbfgs"])
+def test_memory_does_not_grow_with_the_folds(kind, solver):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20_000, 60)), rng.integers(0, 3, 20_000)
+    losses = {"losses": ["squared_hinge"]} if kind == "svm" else {}
+    peaks = []
+    for repeats in (1, 1, 10):  # what the first one imports stays
+        cv = RepeatedStratifiedKFold(n_splits=5, n_repeats=repeats, random_state=0)
+        search = SEARCHES[kind](
+            alphas=[1.0], cv=cv, refit=False, solver=solver, tol=1e-2, **losses
+        )
+        tracemalloc.start()
+        search.fit(X, y)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # labels, scores and products with X are as large for few folds
+    assert peaks[2] - peaks[1] < 0.2 * X.nbytes
+    assert peaks[2] < 2 * X.nbytes
+
+
+FOLDS = {
+    "complement": (np.arange(300) % 3 > 0, np.arange(300) % 3 == 0),
+    "shuffled": (np.arange(299, 9, -1), np.arange(9, -1, -1)),
+    "some": (np.arange(0, 300, 3), np.array([5, 3, 9])),
+    "rows twice": (np.arange(300) // 2, np.array([7, 7, 299, 8])),
+    "rows on both sides": (np.arange(300), np.arange(100)),
+    "from the end": (np.arange(-5, 0), [0, -6]),
+    "tuples": (tuple(range(5, 300)), tuple(range(5))),
+}
+
+
+@pytest.mark.parametrize("name", FOLDS)
+def test_a_fold_in_few_bytes_is_the_split(name):
+    train, test = (np.arange(300)[np.array(part)] for part in FOLDS[name])
+    y = np.arange(300) % 2
+    model = SoftmaxClassifier(class_weight="balanced")
+    (group,), failures = grouped(
+        y, np.ones(300), [FOLDS[name]], model._labels_and_weights
+    )
+    assert not failures
+    (fold,) = group.folds
+    np.testing.assert_array_equal(fold.test, test)
+    np.testing.assert_array_equal(fold.train, np.sort(train))
+    counts = np.bincount(train, minlength=300).astype(float)
+    (weights,) = Weights(group, group.folds)
+    np.testing.assert_array_equal(weights, model._labels_and_weights(y, counts)[2])
+    assert len(pickle.dumps(fold)) < 1500
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 8])
