@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from numbers import Real
 from traceback import format_exc
 from typing import Any
@@ -20,7 +19,7 @@ from sklearn.utils.validation import _check_method_params
 
 from sklinear._base import LinearClassifier
 from sklinear._data import Data, computing_dtype
-from sklinear._folds import Fold, Group, Weights, shares
+from sklinear._folds import Fold, Group, Weights
 from sklinear._losses import Loss
 from sklinear._mapped import stays
 from sklinear._predictor import probabilities, rows_of
@@ -28,11 +27,9 @@ from sklinear._solvers import Options, Solution
 from sklinear._solvers._grid import go_together, solve_grid
 from sklinear._threads import single_threaded_blas
 
-# Seconds a cell for each number in X and class, where folds go together and where not.
-TOGETHER, ALONE = 2e-9, 3e-8
 ROWS_AT_A_TIME = 2**11  # that are copied to be scored
 SEEN = 2**15  # rows of folds that are kept at hand, or as many as X has
-STARTING = 4.0  # seconds up to which a search ends before other processes have started
+TRIAL = 0.2  # seconds of scores that tell what others take
 
 
 @dataclass(frozen=True)
@@ -108,25 +105,6 @@ class Search:
         data = _data(self, group, group.folds)
         return go_together(data, loss, weakest, self.template.solver)
 
-    def shares(self, group: Group, jobs: int) -> list[tuple[list[int], list[Fold]]]:
-        """Problems and folds of each task of a group."""
-        losses = [problem.loss for problem in self.problems]
-        return shares(losses, group.folds, jobs, partial(self.together, group))
-
-    def seconds(self, groups: list[Group]) -> float:
-        """Roughly what it takes without its scorers."""
-        size = self.X.nnz if issparse(self.X) else float(np.prod(self.X.shape))
-        found = 0.0
-        for group in groups:
-            losses = [problem.loss for problem in self.problems]
-            rates = {
-                loss: TOGETHER if self.together(group, loss) else ALONE
-                for loss in set(losses)
-            }
-            cells = sum(rates[loss] for loss in losses) * len(group.folds)
-            found += cells * size * len(group.classes)
-        return found
-
     def __sizeof__(self) -> int:
         """With the rows: joblib on Dask sends what is large once, not a task."""
         values = self.X.data if issparse(self.X) else self.X
@@ -142,6 +120,7 @@ class Task:
     folds: list[Fold]
     contexts: dict[tuple[int, int], Any]  # of callbacks, by cell and fold
     caller: Any  # the estimator that has callbacks
+    done: frozenset[tuple[int, int]] = frozenset()  # cells and folds that have scores
 
     def __sizeof__(self) -> int:
         """With the labels, as that of a search."""
@@ -159,39 +138,29 @@ def distinct(cells: list[Cell]) -> list[Problem]:
     return list(found.values())
 
 
-def jobs_of(n_jobs: int | None, search: Search, groups: list[Group]) -> int:
-    """How many tasks run at a time: one where processes would only take time to start.
+def evaluate(search: Search, task: Task, patience: float = math.inf) -> list[FoldScore]:
+    """Solve and score a task; each solution is forgotten when it has its scores.
 
-    Other backends than joblib's own processes, and scorers that may take long, get what
-    is asked for.
+    It ends early where the scores that are left seem to take longer than ``patience``.
     """
-    from joblib import effective_n_jobs, parallel  # scikit-learn requires it
-
-    jobs = effective_n_jobs(n_jobs)
-    backend = type(parallel.get_active_backend()[0])
-    starts = backend in (
-        parallel.BACKENDS["loky"],
-        parallel.BACKENDS["multiprocessing"],
-    )
-    quick = search.quick is not None and starts
-    return 1 if quick and search.seconds(groups) < STARTING else jobs
-
-
-def evaluate(search: Search, task: Task) -> list[FoldScore]:
-    """Solve and score a task; each solution is forgotten when it has its scores."""
     group, start, scoring = task.group, time.perf_counter(), 0.0
     found: list[FoldScore] = []
-    clock = _Clock(search, len(task.problems) * len(task.folds))
+    fits = len(task.problems) * len(task.folds)
+    clock = _Clock(search, fits)
     scorer = _Scorer(search, group)
     with single_threaded_blas():
         for problem, fold, solution in _solutions(search, task):
             if search.options.report.stopped:
                 break
-            begin = time.perf_counter()
-            cells = scorer.score(problem, fold, solution, task)
+            begin, cells = time.perf_counter(), list[FoldScore]()
+            if (problem.cells[0], fold.index) not in task.done:
+                cells = scorer.score(problem, fold, solution, task)
             scoring += time.perf_counter() - begin
             clock.tick(fold, cells)
             found += cells
+            left = scoring * (fits / clock.done - 1)
+            if scoring > TRIAL and left > patience:
+                break
     each = (time.perf_counter() - start - scoring) / max(len(found), 1)
     return [replace(cell, fit_time=each) for cell in found]
 

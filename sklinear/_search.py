@@ -69,10 +69,10 @@ class LinearSVMClassifierCV(LinearClassifierCV):
         Iterations of a fit at most.
     n_jobs : int, default=None
         Processes, or what joblib's current backend has. None is 1, -1 all cores. A
-        search that ends before processes have started, in a few seconds, takes none;
-        maps with ``mode="c"``, whose pages no other process sees, have threads. Fits
-        start where others of their process ended, so scores may change with it by what
-        ``tol`` leaves open.
+        search that ends before processes have started, in a few seconds, takes none,
+        as the size of X and the first scores tell; maps with ``mode="c"``, whose pages
+        no other process sees, have threads. Fits start where others of their process
+        ended, so scores may change with it by what ``tol`` leaves open.
     random_state : int, RandomState instance or None, default=None
         Order of the rows in "sgd" and "dual", the same in every fit.
     verbose : int, default=0
@@ -251,10 +251,10 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
         Iterations of a fit at most.
     n_jobs : int, default=None
         Processes, or what joblib's current backend has. None is 1, -1 all cores. A
-        search that ends before processes have started, in a few seconds, takes none;
-        maps with ``mode="c"``, whose pages no other process sees, have threads. Fits
-        start where others of their process ended, so scores may change with it by what
-        ``tol`` leaves open.
+        search that ends before processes have started, in a few seconds, takes none,
+        as the size of X and the first scores tell; maps with ``mode="c"``, whose pages
+        no other process sees, have threads. Fits start where others of their process
+        ended, so scores may change with it by what ``tol`` leaves open.
     random_state : int, RandomState instance or None, default=None
         Order of the rows in "sgd" and "dual", the same in every fit.
     verbose : int, default=0

@@ -23,7 +23,6 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from sklinear._alphas import MOST_ALPHAS, automatic_alphas, positive
@@ -33,15 +32,13 @@ from sklinear._cells import (
     Cell,
     FoldScore,
     Search,
-    Task,
     distinct,
-    evaluate,
-    jobs_of,
     tell,
 )
 from sklinear._checks import check_params, loaded, refuse_dask
 from sklinear._data import Data
 from sklinear._folds import Failure, Group, grouped
+from sklinear._jobs import run
 from sklinear._predictor import LinearPredictor, learnt, refitted
 from sklinear._results import (
     at_edge,
@@ -321,24 +318,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         for failure in failures if contexts else ():
             for index in range(len(search.cells)):
                 tell(search, self, contexts[index, failure.fold.index], failure.fold)
-        jobs = jobs_of(self.n_jobs, search, groups)
-        tasks = [
-            Task(group, problems, folds, contexts, self if contexts else None)
-            for group in groups
-            for problems, folds in search.shares(group, jobs)
-        ]
-        if jobs == 1:
-            parts = [evaluate(search, task) for task in tasks]
-        else:
-            require = "sharedmem" if search.stays else None
-            try:
-                parts = Parallel(n_jobs=self.n_jobs, require=require)(
-                    delayed(evaluate)(search, task) for task in tasks
-                )
-            except BaseException:
-                search.options.report.stopped = True  # nobody else ends threads
-                raise
-        return [evaluation for part in parts for evaluation in part]
+        caller = self if contexts else None
+        return run(search, groups, self.n_jobs, contexts, caller)
 
     # The choice -------------------------------------------------------------------
 

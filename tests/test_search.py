@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import time
 import tracemalloc
 import warnings
 
@@ -39,6 +40,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklinear._cells
+import sklinear._jobs
 import sklinear._tuning
 from sklinear import (
     LinearSVMClassifier,
@@ -1152,7 +1154,7 @@ def test_a_generator_given_is_copied_as_grid_search_copies_it(kind):
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_jobs_do_not_change_the_result(kind, backend, monkeypatch):
-    monkeypatch.setattr(sklinear._cells, "STARTING", 0.0)
+    monkeypatch.setattr(sklinear._jobs, "STARTING", 0.0)
     X, y = IRIS[:2]
     alone = search_of(kind, tol=TIGHT).fit(X, y)
     with parallel_config(backend):
@@ -1163,17 +1165,48 @@ def test_jobs_do_not_change_the_result(kind, backend, monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_a_small_search_starts_no_processes(kind, backend, monkeypatch):
+@pytest.mark.parametrize("scoring", ["accuracy", "f1_macro", ["accuracy", "f1_macro"]])
+def test_a_small_search_starts_no_processes(kind, scoring, backend, monkeypatch):
     tasks = []
 
-    def noted(search, task, evaluate=sklinear._cells.evaluate):
+    def noted(search, task, *args, evaluate=sklinear._cells.evaluate):
         tasks.append(task)
-        return evaluate(search, task)
+        return evaluate(search, task, *args)
 
-    monkeypatch.setattr(sklinear._tuning, "evaluate", noted)
+    monkeypatch.setattr(sklinear._jobs, "evaluate", noted)
     with parallel_config(backend):
-        search_of(kind, n_jobs=2, scoring="accuracy").fit(*IRIS[:2])
+        search_of(kind, n_jobs=2, scoring=scoring, refit=False).fit(*IRIS[:2])
     assert (len(tasks) == 1) == (backend == "loky")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_scores_that_take_long_are_shared_out_and_each_is_asked_once(
+    kind, several, monkeypatch
+):
+    asked, shared = [], []
+
+    def scorer(model, X, y):
+        time.sleep(0.01)
+        asked.append(model)
+        score = accuracy_score(y, model.predict(X))
+        return {"right": score} if several else score
+
+    def parallel(**settings):
+        shared.append(len(asked))
+        return lambda tasks: [task.function(*args) for task, args, _ in tasks]
+
+    monkeypatch.setattr(sklinear._jobs, "Parallel", parallel)
+    monkeypatch.setattr(sklinear._jobs, "STARTING", 0.05)
+    monkeypatch.setattr(sklinear._cells, "TRIAL", 0.015)
+    params = {"scoring": scorer, "refit": False, "tol": TIGHT}
+    found = search_of(kind, {**GRIDS[kind], "alpha": [1e-2, 1e-1, 1]}, **params)
+    found.set_params(n_jobs=2).fit(*IRIS[:2])
+    fits = 3 * len(found.cv_results_["params"])
+    assert len(asked) == fits
+    assert 0 < shared[0] < fits / 2
+    alone = clone(found).set_params(n_jobs=1).fit(*IRIS[:2])
+    assert len(shared) == 1
+    assert_same_search(found, alone)
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])
@@ -1413,7 +1446,9 @@ INTERRUPTED = """
     import os, signal, subprocess, sys, threading, time
     import numpy as np
     from joblib import parallel_config
-    from sklinear import SoftmaxClassifierCV
+    from sklinear import SoftmaxClassifierCV, _jobs
+
+    _jobs.STARTING = 0.0
 
     def scorer(model, X, y):
         with open(sys.argv[2], "a") as file:  # the search is under way
