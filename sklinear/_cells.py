@@ -8,20 +8,18 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from numbers import Real
 from traceback import format_exc
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
 from sklinear._base import LinearClassifier
 from sklinear._data import Data, computing_dtype
-from sklinear._folds import Fold, Group, shares
+from sklinear._folds import Fold, Group, Weights
 from sklinear._losses import Loss
 from sklinear._mapped import stays
 from sklinear._predictor import probabilities, rows_of
@@ -29,10 +27,9 @@ from sklinear._solvers import Options, Solution
 from sklinear._solvers._grid import go_together, solve_grid
 from sklinear._threads import single_threaded_blas
 
-# Seconds a cell for each number in X and class, where folds go together and where not.
-TOGETHER, ALONE = 2e-9, 3e-8
 ROWS_AT_A_TIME = 2**11  # that are copied to be scored
-STARTING = 4.0  # seconds up to which a search ends before other processes have started
+SEEN = 2**15  # rows of folds that are kept at hand, or as many as X has
+TRIAL = 0.2  # seconds of scores that tell what others take
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Problem:
     cells: list[int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FoldScore:
     """A cell on a fold."""
 
@@ -105,27 +102,8 @@ class Search:
     def together(self, group: Group, loss: Loss) -> bool:
         """Whether the folds of a group go through X together."""
         weakest = min(problem.alpha for problem in self.problems)
-        data = Data(self.X, group.labels, group.folds[0].weights, len(group.classes))
+        data = _data(self, group, group.folds)
         return go_together(data, loss, weakest, self.template.solver)
-
-    def shares(self, group: Group, jobs: int) -> list[tuple[list[int], list[Fold]]]:
-        """Problems and folds of each task of a group."""
-        losses = [problem.loss for problem in self.problems]
-        return shares(losses, group.folds, jobs, partial(self.together, group))
-
-    def seconds(self, groups: list[Group]) -> float:
-        """Roughly what it takes without its scorers."""
-        size = self.X.nnz if issparse(self.X) else float(np.prod(self.X.shape))
-        found = 0.0
-        for group in groups:
-            losses = [problem.loss for problem in self.problems]
-            rates = {
-                loss: TOGETHER if self.together(group, loss) else ALONE
-                for loss in set(losses)
-            }
-            cells = sum(rates[loss] for loss in losses) * len(group.folds)
-            found += cells * size * len(group.classes)
-        return found
 
     def __sizeof__(self) -> int:
         """With the rows: joblib on Dask sends what is large once, not a task."""
@@ -142,10 +120,11 @@ class Task:
     folds: list[Fold]
     contexts: dict[tuple[int, int], Any]  # of callbacks, by cell and fold
     caller: Any  # the estimator that has callbacks
+    done: frozenset[tuple[int, int]] = frozenset()  # cells and folds that have scores
 
     def __sizeof__(self) -> int:
-        """With the folds, as that of a search."""
-        return object.__sizeof__(self) + sum(fold.weights.nbytes for fold in self.folds)
+        """With the labels, as that of a search."""
+        return object.__sizeof__(self) + self.group.labels.nbytes
 
 
 def distinct(cells: list[Cell]) -> list[Problem]:
@@ -159,59 +138,51 @@ def distinct(cells: list[Cell]) -> list[Problem]:
     return list(found.values())
 
 
-def jobs_of(n_jobs: int | None, search: Search, groups: list[Group]) -> int:
-    """How many tasks run at a time: one where processes would only take time to start.
+def evaluate(search: Search, task: Task, patience: float = math.inf) -> list[FoldScore]:
+    """Solve and score a task; each solution is forgotten when it has its scores.
 
-    Other backends than joblib's own processes, and scorers that may take long, get what
-    is asked for.
+    It ends early where the scores that are left seem to take longer than ``patience``.
     """
-    from joblib import effective_n_jobs, parallel  # scikit-learn requires it
-
-    jobs = effective_n_jobs(n_jobs)
-    backend = type(parallel.get_active_backend()[0])
-    starts = backend in (
-        parallel.BACKENDS["loky"],
-        parallel.BACKENDS["multiprocessing"],
-    )
-    quick = search.quick is not None and starts
-    return 1 if quick and search.seconds(groups) < STARTING else jobs
-
-
-def evaluate(search: Search, task: Task) -> list[FoldScore]:
-    """Solve and score a task; each solution is forgotten when it has its scores."""
     group, start, scoring = task.group, time.perf_counter(), 0.0
     found: list[FoldScore] = []
-    clock = _Clock(search, len(task.problems) * len(task.folds))
+    fits = len(task.problems) * len(task.folds)
+    clock = _Clock(search, fits)
     scorer = _Scorer(search, group)
     with single_threaded_blas():
         for problem, fold, solution in _solutions(search, task):
             if search.options.report.stopped:
                 break
-            begin = time.perf_counter()
-            cells = scorer.score(problem, fold, solution, task)
+            begin, cells = time.perf_counter(), list[FoldScore]()
+            if (problem.cells[0], fold.index) not in task.done:
+                cells = scorer.score(problem, fold, solution, task)
             scoring += time.perf_counter() - begin
             clock.tick(fold, cells)
             found += cells
+            left = scoring * (fits / clock.done - 1)
+            if scoring > TRIAL and left > patience:
+                break
     each = (time.perf_counter() - start - scoring) / max(len(found), 1)
     return [replace(cell, fit_time=each) for cell in found]
 
 
 def _solutions(search: Search, task: Task) -> Iterator[tuple[Problem, Fold, Solution]]:
     """The solutions of a task's problems on its folds."""
-    group = task.group
-    weights = [fold.weights for fold in task.folds]
     problems = [search.problems[index] for index in task.problems]
-    # of all folds together: what matters is that each class has weight
-    data = Data(search.X, group.labels, np.mean(weights, axis=0), len(group.classes))
     for problem, fold, solution in solve_grid(
-        data,
+        _data(search, task.group, task.folds),
         [(problem.loss, problem.alpha) for problem in problems],
-        weights,
+        Weights(task.group, task.folds),
         bool(search.template.fit_intercept),  # it may be numpy's
         search.template.solver,
         search.options,
     ):
         yield problems[problem], task.folds[fold], solution
+
+
+def _data(search: Search, group: Group, folds: list[Fold]) -> Data:
+    """The rows, with the weights of the first of the folds."""
+    weights = Weights(group, folds)[0]
+    return Data(search.X, group.labels, weights, len(group.classes))
 
 
 class _HeldOut:
@@ -290,7 +261,7 @@ class _Scorer:
             )
             if task.contexts:
                 context = task.contexts[index, fold.index]
-                tell(search, task.caller, context, fold.train, model)
+                tell(search, task.caller, context, fold, model)
         return found
 
     def _enter(self, fold: Fold) -> None:
@@ -299,6 +270,8 @@ class _Scorer:
             return
         search, self.fold = self.search, fold
         if fold.index not in self.seen:
+            if sum(len(one.rows) for one in self.seen.values()) > max(fold.n, SEEN):
+                self.seen.clear()
             self.seen[fold.index] = _HeldOut(search, self.group, fold)
         self.held_out = self.seen[fold.index]
 
@@ -346,10 +319,10 @@ class _Scorer:
         )
         try:
             scores = search.scorer(model, X, held_out.y, **held_out.params)
-        except UnsetMetadataPassedError:
-            raise
         except Exception:
-            return dict.fromkeys(names, math.nan) if names else math.nan, [format_exc()]
+            if names:  # of all scorers at once: one asks what no model has
+                raise
+            return math.nan, [format_exc()]
         if not isinstance(scores, dict):
             return _number(scores, search.scorer), []
         errors = [scores[name] for name in names if isinstance(scores[name], str)]
@@ -377,18 +350,18 @@ class _Scorer:
 
 
 def tell(
-    search: Search, caller: Any, context: Any, train: np.ndarray, model: Any = None
+    search: Search, caller: Any, context: Any, fold: Fold, model: Any = None
 ) -> None:
     """One task of the callbacks: a cell on a fold, whose model is None if it failed."""
     X = search.X if search.given is None else search.given
     weights = search.sample_weight
     task = {
         "estimator": caller,
-        "X": lambda: _safe_indexing(X, train),
-        "y": lambda: _safe_indexing(search.y, train),
+        "X": lambda: _safe_indexing(X, fold.train),
+        "y": lambda: _safe_indexing(search.y, fold.train),
         "metadata": None
         if weights is None
-        else {"sample_weight": _safe_indexing(weights, train)},
+        else {"sample_weight": _safe_indexing(weights, fold.train)},
     }
     fitted = None
     if model is not None and caller.refit:  # or it could not predict

@@ -81,7 +81,7 @@ class ValidationPathDisplay:
             Where to draw; None makes a new figure.
         metric : str, default=None
             Which of several metrics. None is the one that ``refit`` names, or the
-            first.
+            first. A single one is "score", or what ``scoring`` calls it.
 
         Returns
         -------
@@ -91,7 +91,7 @@ class ValidationPathDisplay:
         Raises
         ------
         TypeError
-            If the estimator is no such search.
+            If the estimator is no such search, or ``ax`` no Axes.
         ValueError
             If the metric is none of the search's.
         ImportError
@@ -109,8 +109,11 @@ class ValidationPathDisplay:
         names = [key[len(start) :] for key in results if key.startswith(start)]
         if metric is None:
             metric = estimator.refit if estimator.refit in names else names[0]
-        if metric not in names:
-            raise ValueError(f"metric must be one of {names}, got {metric!r}.")
+        own = [_name_of(estimator)] if names == ["score"] else []
+        if metric not in [*names, *own]:
+            known = list(dict.fromkeys([*names, *own]))
+            raise ValueError(f"metric must be one of {known}, got {metric!r}.")
+        metric, name = ("score", *own) if own else (metric, metric)
         each = np.column_stack(
             [results[f"split{i}_test_{metric}"] for i in range(estimator.n_splits_)]
         )
@@ -124,9 +127,7 @@ class ValidationPathDisplay:
         if hasattr(estimator, "best_index_"):
             best = estimator.best_index_
             choice = float(estimator.alpha_), float(results[start + metric][best])
-        if metric == "score":
-            metric = _name_of(estimator)
-        return cls(alphas=alphas, scores=scores, choice=choice, score_name=metric).plot(
+        return cls(alphas=alphas, scores=scores, choice=choice, score_name=name).plot(
             ax=ax
         )
 
@@ -142,10 +143,17 @@ class ValidationPathDisplay:
         -------
         display : ValidationPathDisplay
             Itself.
+
+        Raises
+        ------
+        TypeError
+            If ``ax`` is no Axes.
         """
         pyplot = _pyplot()
         if ax is None:
             _, ax = pyplot.subplots()
+        if not isinstance(ax, pyplot.Axes):
+            raise TypeError(f"ax must be one matplotlib Axes or None, got {ax!r}.")
         self.lines_, self.bands_, self.choice_ = [], [], None
         for number, (label, folds) in enumerate(self.scores.items()):
             with np.errstate(invalid="ignore"):  # of infinite scores

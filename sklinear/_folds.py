@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from traceback import format_exc
 from typing import Any
 
@@ -12,20 +13,48 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Fold:
-    """A split as a plain fit sees it: rows of weight 0 are left out."""
+    """A split, in few bytes: of many folds all are kept."""
 
     index: int  # among the splits
-    train: np.ndarray
-    test: np.ndarray
-    weights: np.ndarray  # (n,), with the class weights, of sum 1
+    n: int
+    held_out: np.ndarray  # rows, as the splitter gave them, of the smallest dtype
+    counts: np.ndarray | None  # (n,) of a training row; None: 1 of all not held out
+
+    @classmethod
+    def of(cls, index: int, n: int, train: np.ndarray, test: np.ndarray) -> Fold:
+        """The fold of these rows."""
+        held_out = test.astype(np.min_scalar_type(n))
+        fold = cls(index, n, held_out, None)
+        counts = np.bincount(train, minlength=n)
+        if np.array_equal(counts, fold.times):
+            return fold
+        return cls(index, n, held_out, counts.astype(np.min_scalar_type(counts.max())))
+
+    @property
+    def times(self) -> np.ndarray:
+        """How often each row (n,) is trained on."""
+        if self.counts is not None:
+            return self.counts
+        times = np.ones(self.n, dtype=bool)
+        times[self.held_out] = False
+        return times
+
+    @property
+    def train(self) -> np.ndarray:
+        """The rows trained on, in their order in X."""
+        return np.repeat(np.arange(self.n), self.times)
+
+    @property
+    def test(self) -> np.ndarray:
+        """The rows held out."""
+        return self.held_out.astype(np.intp)
 
 
 @dataclass(frozen=True)
 class Failure:
     """A split that cannot be fitted."""
 
-    index: int  # among the splits
-    train: np.ndarray
+    fold: Fold
     error: str
 
 
@@ -36,13 +65,29 @@ class Group:
     classes: np.ndarray  # (k,)
     labels: np.ndarray  # (n,) in 0..k-1; 0 for rows of other classes
     known: np.ndarray  # (n,), whether a row is of these classes
+    seen: Callable[[Fold], tuple[np.ndarray, np.ndarray, np.ndarray]]
     folds: list[Fold] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Weights(Sequence[np.ndarray]):
+    """The weights (n,) of a group's folds as a plain fit has them, with the class
+    weights, of sum 1; made when they are asked for."""
+
+    group: Group
+    folds: list[Fold]
+
+    def __len__(self) -> int:
+        return len(self.folds)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.group.seen(self.folds[place])[2]
 
 
 def grouped(
     y: np.ndarray,
     weights: np.ndarray,
-    splits: Sequence[tuple[Any, Any]],
+    splits: Iterable[tuple[Any, Any]],
     labels_and_weights: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]],
 ) -> tuple[list[Group], list[Failure]]:
     """The folds of each set of classes, and why others cannot be fitted.
@@ -51,28 +96,39 @@ def grouped(
     split names twice counts twice.
     """
     rows = np.arange(len(y))
+    seen = partial(_seen, y, weights, labels_and_weights)
     groups: dict[tuple, Group] = {}
     failures: list[Failure] = []
-    for index, (chosen, left) in enumerate(splits):
+    for index, split in enumerate(splits):
         train, test = (  # numpy takes a tuple for an index of several axes
-            rows[list(part) if isinstance(part, tuple) else part]
-            for part in (chosen, left)
+            rows[list(part) if isinstance(part, tuple) else part] for part in split
         )
-        own = weights * np.bincount(train, minlength=len(y))
+        fold = Fold.of(index, len(y), train, test)
         try:
-            if not own.any():
-                raise ValueError("No training row of the fold has a weight > 0.")
-            classes, _, own = labels_and_weights(y, own)
+            classes, _, _ = seen(fold)
         except ValueError:
-            failures.append(Failure(index, train, format_exc()))
+            failures.append(Failure(fold, format_exc()))
             continue
         key = tuple(classes.tolist())
         if key not in groups:
             place = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
             known = classes[place] == y
-            groups[key] = Group(classes, np.where(known, place, 0), known)
-        groups[key].folds.append(Fold(index, train, test, own))
+            groups[key] = Group(classes, np.where(known, place, 0), known, seen)
+        groups[key].folds.append(fold)
     return list(groups.values()), failures
+
+
+def _seen(
+    y: np.ndarray,
+    weights: np.ndarray,
+    labels_and_weights: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]],
+    fold: Fold,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classes, labels and weights as a plain fit sees them in a fold."""
+    own = weights * fold.times
+    if not own.any():
+        raise ValueError("No training row of the fold has a weight > 0.")
+    return labels_and_weights(y, own)
 
 
 def shares(

@@ -19,7 +19,8 @@ class LinearSVMClassifierCV(LinearClassifierCV):
 
     The same table as ``GridSearchCV(LinearSVMClassifier(), grid)`` with the same folds,
     from one computation: cells that are one problem, as those of many deltas are, are
-    solved once, and no fold copies X. The scores agree as far as ``tol`` settles them.
+    solved once, and no fold copies X. The scores agree as far as ``tol`` settles them:
+    by default mean accuracies of the hinge may differ by 0.003 where classes overlap.
     A fold whose training rows lack a class has a model of the others.
 
     A warning says so where the best score is at an end of the alphas and better than
@@ -69,10 +70,10 @@ class LinearSVMClassifierCV(LinearClassifierCV):
         Iterations of a fit at most.
     n_jobs : int, default=None
         Processes, or what joblib's current backend has. None is 1, -1 all cores. A
-        search that ends before processes have started, in a few seconds, takes none;
-        maps with ``mode="c"``, whose pages no other process sees, have threads. Fits
-        start where others of their process ended, so scores may change with it by what
-        ``tol`` leaves open.
+        search that ends before processes have started, in a few seconds, takes none,
+        as the size of X and the first scores tell; maps with ``mode="c"``, whose pages
+        no other process sees, have threads. Fits start where others of their process
+        ended, so scores may change with it by what ``tol`` leaves open.
     random_state : int, RandomState instance or None, default=None
         Order of the rows in "sgd" and "dual", the same in every fit.
     verbose : int, default=0
@@ -251,10 +252,10 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
         Iterations of a fit at most.
     n_jobs : int, default=None
         Processes, or what joblib's current backend has. None is 1, -1 all cores. A
-        search that ends before processes have started, in a few seconds, takes none;
-        maps with ``mode="c"``, whose pages no other process sees, have threads. Fits
-        start where others of their process ended, so scores may change with it by what
-        ``tol`` leaves open.
+        search that ends before processes have started, in a few seconds, takes none,
+        as the size of X and the first scores tell; maps with ``mode="c"``, whose pages
+        no other process sees, have threads. Fits start where others of their process
+        ended, so scores may change with it by what ``tol`` leaves open.
     random_state : int, RandomState instance or None, default=None
         Order of the rows in "sgd" and "dual", the same in every fit.
     verbose : int, default=0

@@ -23,7 +23,6 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from sklinear._alphas import MOST_ALPHAS, automatic_alphas, positive
@@ -33,15 +32,13 @@ from sklinear._cells import (
     Cell,
     FoldScore,
     Search,
-    Task,
     distinct,
-    evaluate,
-    jobs_of,
     tell,
 )
 from sklinear._checks import check_params, loaded, refuse_dask
 from sklinear._data import Data
 from sklinear._folds import Failure, Group, grouped
+from sklinear._jobs import run
 from sklinear._predictor import LinearPredictor, learnt, refitted
 from sklinear._results import (
     at_edge,
@@ -193,13 +190,14 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         if self.cv is None:
             cv = max(min(5, int(np.unique(y, return_counts=True)[1].max())), 2)
         cv = check_cv(cv, given_y, classifier=True)
-        splits = list(cv.split(given, given_y, **split_params))
+        splits = cv.split(given, given_y, **split_params)
         plain, own = self._plain(), weights
         if self.class_weight == "balanced":  # in the folds as in the refit
             plain.set_params(class_weight=None)
             own = total
         groups, failures = grouped(y, own, splits, plain._labels_and_weights)
-        fits = len(cells) * len(splits)
+        n_splits = len(failures) + sum(len(group.folds) for group in groups)
+        fits = len(cells) * n_splits
         search = Search(
             X=X,
             given=given if hasattr(given, "columns") else None,
@@ -212,27 +210,27 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             score_params=score_params,
             cells=cells,
             problems=distinct(cells),
-            n_splits=len(splits),
+            n_splits=n_splits,
             options=self._options()._replace(fits=fits),
             verbose=int(self.verbose),
         )
         if self.verbose:
             print(
-                f"Fitting {len(splits)} folds for each of {len(cells)} candidates, "
+                f"Fitting {n_splits} folds for each of {len(cells)} candidates, "
                 f"totalling {fits} fits"
             )
         with subtask(root, told, "search", fits, sequential=False) as context:
             found = self._evaluate(search, groups, failures, context)
         name = type(self).__name__
-        notes += failed_folds(name, failures, len(splits), found)
+        notes += failed_folds(name, failures, n_splits, found)
         notes += failed_scores(found) + open_gaps(name, found, self.tol)
         self._forget()
         names = metrics(found)
         self.multimetric_ = names is not None
         if names is not None:
             metric = check_refit(self, names)
-        self.n_splits_, self.scorer_ = len(splits), getattr(scorer, "_scorers", scorer)
-        self.cv_results_, odd = table(cells, found, len(splits))
+        self.n_splits_, self.scorer_ = n_splits, getattr(scorer, "_scorers", scorer)
+        self.cv_results_, odd = table(cells, found, n_splits)
         self.alphas_ = np.array(alphas, dtype=float)
         notes += odd + self._choose(metric, cells)
         if self.refit:
@@ -319,25 +317,9 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     )
         for failure in failures if contexts else ():
             for index in range(len(search.cells)):
-                tell(search, self, contexts[index, failure.index], failure.train)
-        jobs = jobs_of(self.n_jobs, search, groups)
-        tasks = [
-            Task(group, problems, folds, contexts, self if contexts else None)
-            for group in groups
-            for problems, folds in search.shares(group, jobs)
-        ]
-        if jobs == 1:
-            parts = [evaluate(search, task) for task in tasks]
-        else:
-            require = "sharedmem" if search.stays else None
-            try:
-                parts = Parallel(n_jobs=self.n_jobs, require=require)(
-                    delayed(evaluate)(search, task) for task in tasks
-                )
-            except BaseException:
-                search.options.report.stopped = True  # nobody else ends threads
-                raise
-        return [evaluation for part in parts for evaluation in part]
+                tell(search, self, contexts[index, failure.fold.index], failure.fold)
+        caller = self if contexts else None
+        return run(search, groups, self.n_jobs, contexts, caller)
 
     # The choice -------------------------------------------------------------------
 

@@ -71,6 +71,27 @@ def test_it_draws_where_it_is_told_and_again(pyplot, svm):
     assert len(left.lines) == len(right.lines) == 4
 
 
+def test_axes_are_one(pyplot, svm):
+    _, axes = pyplot.subplots(1, 2)
+    for wrong in (axes, [axes[0]], pyplot.gcf()):
+        with pytest.raises(TypeError, match="ax must be one matplotlib Axes or None"):
+            ValidationPathDisplay.from_estimator(svm, ax=wrong)
+
+
+@pytest.mark.parametrize("scoring", [None, "accuracy", "f1_macro"])
+def test_a_single_metric_has_the_name_that_scoring_gives_it(pyplot, scoring):
+    search = LinearSVMClassifierCV(
+        alphas=ALPHAS, losses=["squared_hinge"], cv=3, scoring=scoring
+    ).fit(X, y)
+    name = scoring or "accuracy"
+    for metric in (None, "score", name):
+        display = ValidationPathDisplay.from_estimator(search, metric=metric)
+        assert display.score_name == name
+        assert display.choice_.get_ydata() == [search.best_score_]
+    with pytest.raises(ValueError, match=f"must be one of .*{name}.*'recall'"):
+        ValidationPathDisplay.from_estimator(search, metric="recall")
+
+
 def test_a_metric_is_chosen_by_name(pyplot):
     search = SoftmaxClassifierCV(
         alphas=[1.0, 1e-4, 1e-7],

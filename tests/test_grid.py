@@ -8,7 +8,7 @@ from sklinear._data import Data
 from sklinear._losses import CrossEntropy, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import Options, Reporter, _grid
-from sklinear._solvers._batch import Batch, JointDescent
+from sklinear._solvers._batch import Batch, JointDescent, most_together
 from sklinear._solvers._frame import certify
 from sklinear._solvers._grid import solve_grid
 from sklinear._solvers._solution import Monitor
@@ -115,6 +115,20 @@ def test_dtypes(kind):
     X, y = samples()
     X = np.round(40 * X).astype(np.int16)
     check(kind, X, y, alphas=(10.0, 1.0))
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_folds_take_turns_where_all_would_take_much_memory(kind, most, monkeypatch):
+    monkeypatch.setattr(_grid, "most_together", lambda data: most)
+    check(kind, *samples())
+
+
+def test_the_larger_the_rows_the_fewer_problems_go_together():
+    def most(n, d):
+        return most_together(Data(np.zeros((n, d)), np.zeros(n, int), np.ones(n), 3))
+
+    assert most(100, 5) > most(10_000, 5) > most(100_000, 5) == 5
+    assert most(100_000, 200) > 5
 
 
 def test_float32_is_the_start_and_not_the_end(kind):

@@ -20,9 +20,9 @@ from sklearn.datasets import load_digits
 from sklinear import (
     SoftmaxClassifier,
     SoftmaxClassifierCV,
-    _cells,
     _checks,
     _data,
+    _jobs,
     _mapped,
 )
 from sklinear._losses import Hinge
@@ -219,7 +219,7 @@ def test_shapes_are_asked_for_as_in_memory(mapped):
 
 @pytest.mark.filterwarnings("ignore:.*at the (weak|strong)est penalty")
 def test_a_search_has_processes_map_the_file(mapped, monkeypatch):
-    monkeypatch.setattr(_cells, "STARTING", 0.0)
+    monkeypatch.setattr(_jobs, "STARTING", 0.0)
     search = SoftmaxClassifierCV(alphas=[1.0, 30.0, 900.0], cv=3, tol=1e-8)
     views = [X, mapped(X), mapped(X.T.copy()).T, mapped(X[::-1].copy())[::-1]]
     with parallel_config("loky", n_jobs=2):
@@ -263,7 +263,7 @@ def test_bad_values_that_come_along_are_named(mapped):
 @pytest.mark.filterwarnings("ignore:.*at the (weak|strong)est penalty")
 @pytest.mark.parametrize("changed", ["X", "y", "sample_weight", "csr", "frame"])
 def test_a_search_sees_what_is_in_memory_only(changed, mapped, monkeypatch):
-    monkeypatch.setattr(_cells, "STARTING", 0.0)
+    monkeypatch.setattr(_jobs, "STARTING", 0.0)
     weights = 1.0 + np.arange(len(y)) % 3
 
     def ours(array):  # the file has zeros

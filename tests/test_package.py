@@ -50,6 +50,7 @@ ORDER = [
     "_classifiers",
     "_folds",
     "_cells",
+    "_jobs",
     "_results",
     "_scoring",
     "_alphas",

@@ -6,6 +6,8 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import time
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -38,6 +40,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklinear._cells
+import sklinear._jobs
 import sklinear._tuning
 from sklinear import (
     LinearSVMClassifier,
@@ -47,7 +50,7 @@ from sklinear import (
 )
 from sklinear._alphas import _distinct
 from sklinear._data import Data
-from sklinear._folds import shares
+from sklinear._folds import Weights, grouped, shares
 
 IRIS = PROBLEMS["iris"]
 SEARCHES = {"softmax": SoftmaxClassifierCV, "svm": LinearSVMClassifierCV}
@@ -637,6 +640,25 @@ def test_one_of_several_scorers_that_fails_is_nan_alone():
     assert "no score today" in str(caught[0].message)
 
 
+@pytest.mark.parametrize("refit", ["a", False])
+def test_one_of_several_scorers_that_asks_for_probabilities_is_refused(refit):
+    params = {"scoring": {"a": "accuracy", "b": "roc_auc_ovr"}, "refit": refit}
+    for search in (search_of("svm", **params), peer_of("svm", **params)):
+        with pytest.raises(AttributeError, match="predict_proba"):
+            search.fit(*IRIS[:2])
+
+
+@pytest.mark.filterwarnings("ignore:(Scoring failed|One or more of the test scores)")
+@pytest.mark.parametrize("scoring", ["roc_auc_ovr", {"a": "roc_auc_ovr"}])
+def test_a_scorer_alone_that_asks_for_probabilities_gives_nan(scoring):
+    params = {"scoring": scoring, "refit": "a" if isinstance(scoring, dict) else True}
+    found = search_of("svm", **params).fit(*IRIS[:2])
+    peer = peer_of("svm", **params).fit(*IRIS[:2])
+    assert_same_search(found, peer)
+    assert np.isnan(found.best_score_)
+    assert np.isnan(peer.best_score_)
+
+
 def test_a_callable_of_several_metrics_may_fail_on_a_fold(kind):
     asked = []
 
@@ -1132,7 +1154,7 @@ def test_a_generator_given_is_copied_as_grid_search_copies_it(kind):
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_jobs_do_not_change_the_result(kind, backend, monkeypatch):
-    monkeypatch.setattr(sklinear._cells, "STARTING", 0.0)
+    monkeypatch.setattr(sklinear._jobs, "STARTING", 0.0)
     X, y = IRIS[:2]
     alone = search_of(kind, tol=TIGHT).fit(X, y)
     with parallel_config(backend):
@@ -1143,17 +1165,48 @@ def test_jobs_do_not_change_the_result(kind, backend, monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_a_small_search_starts_no_processes(kind, backend, monkeypatch):
+@pytest.mark.parametrize("scoring", ["accuracy", "f1_macro", ["accuracy", "f1_macro"]])
+def test_a_small_search_starts_no_processes(kind, scoring, backend, monkeypatch):
     tasks = []
 
-    def noted(search, task, evaluate=sklinear._cells.evaluate):
+    def noted(search, task, *args, evaluate=sklinear._cells.evaluate):
         tasks.append(task)
-        return evaluate(search, task)
+        return evaluate(search, task, *args)
 
-    monkeypatch.setattr(sklinear._tuning, "evaluate", noted)
+    monkeypatch.setattr(sklinear._jobs, "evaluate", noted)
     with parallel_config(backend):
-        search_of(kind, n_jobs=2, scoring="accuracy").fit(*IRIS[:2])
+        search_of(kind, n_jobs=2, scoring=scoring, refit=False).fit(*IRIS[:2])
     assert (len(tasks) == 1) == (backend == "loky")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_scores_that_take_long_are_shared_out_and_each_is_asked_once(
+    kind, several, monkeypatch
+):
+    asked, shared = [], []
+
+    def scorer(model, X, y):
+        time.sleep(0.01)
+        asked.append(model)
+        score = accuracy_score(y, model.predict(X))
+        return {"right": score} if several else score
+
+    def parallel(**settings):
+        shared.append(len(asked))
+        return lambda tasks: [task.function(*args) for task, args, _ in tasks]
+
+    monkeypatch.setattr(sklinear._jobs, "Parallel", parallel)
+    monkeypatch.setattr(sklinear._jobs, "STARTING", 0.05)
+    monkeypatch.setattr(sklinear._cells, "TRIAL", 0.015)
+    params = {"scoring": scorer, "refit": False, "tol": TIGHT}
+    found = search_of(kind, {**GRIDS[kind], "alpha": [1e-2, 1e-1, 1]}, **params)
+    found.set_params(n_jobs=2).fit(*IRIS[:2])
+    fits = 3 * len(found.cv_results_["params"])
+    assert len(asked) == fits
+    assert 0 < shared[0] < fits / 2
+    alone = clone(found).set_params(n_jobs=1).fit(*IRIS[:2])
+    assert len(shared) == 1
+    assert_same_search(found, alone)
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])
@@ -1167,6 +1220,56 @@ def test_what_a_fold_holds_out_is_looked_up_once(kind, scoring, monkeypatch):
     monkeypatch.setattr(sklinear._cells, "_check_method_params", noted)
     search_of(kind, scoring=scoring).fit(*IRIS[:2])
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("kind", ["softmax", "svm"])
+@pytest.mark.parametrize("solver", ["auto", "lbfgs"])
+def test_memory_does_not_grow_with_the_folds(kind, solver):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20_000, 60)), rng.integers(0, 3, 20_000)
+    losses = {"losses": ["squared_hinge"]} if kind == "svm" else {}
+    peaks = []
+    for repeats in (1, 1, 10):  # what the first one imports stays
+        cv = RepeatedStratifiedKFold(n_splits=5, n_repeats=repeats, random_state=0)
+        search = SEARCHES[kind](
+            alphas=[1.0], cv=cv, refit=False, solver=solver, tol=1e-2, **losses
+        )
+        tracemalloc.start()
+        search.fit(X, y)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # labels, scores and products with X are as large for few folds
+    assert peaks[2] - peaks[1] < 0.2 * X.nbytes
+    assert peaks[2] < 2 * X.nbytes
+
+
+FOLDS = {
+    "complement": (np.arange(300) % 3 > 0, np.arange(300) % 3 == 0),
+    "shuffled": (np.arange(299, 9, -1), np.arange(9, -1, -1)),
+    "some": (np.arange(0, 300, 3), np.array([5, 3, 9])),
+    "rows twice": (np.arange(300) // 2, np.array([7, 7, 299, 8])),
+    "rows on both sides": (np.arange(300), np.arange(100)),
+    "from the end": (np.arange(-5, 0), [0, -6]),
+    "tuples": (tuple(range(5, 300)), tuple(range(5))),
+}
+
+
+@pytest.mark.parametrize("name", FOLDS)
+def test_a_fold_in_few_bytes_is_the_split(name):
+    train, test = (np.arange(300)[np.array(part)] for part in FOLDS[name])
+    y = np.arange(300) % 2
+    model = SoftmaxClassifier(class_weight="balanced")
+    (group,), failures = grouped(
+        y, np.ones(300), [FOLDS[name]], model._labels_and_weights
+    )
+    assert not failures
+    (fold,) = group.folds
+    np.testing.assert_array_equal(fold.test, test)
+    np.testing.assert_array_equal(fold.train, np.sort(train))
+    counts = np.bincount(train, minlength=300).astype(float)
+    (weights,) = Weights(group, group.folds)
+    np.testing.assert_array_equal(weights, model._labels_and_weights(y, counts)[2])
+    assert len(pickle.dumps(fold)) < 1500
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 8])
@@ -1343,7 +1446,9 @@ INTERRUPTED = """
     import os, signal, subprocess, sys, threading, time
     import numpy as np
     from joblib import parallel_config
-    from sklinear import SoftmaxClassifierCV
+    from sklinear import SoftmaxClassifierCV, _jobs
+
+    _jobs.STARTING = 0.0
 
     def scorer(model, X, y):
         with open(sys.argv[2], "a") as file:  # the search is under way

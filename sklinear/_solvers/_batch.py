@@ -24,6 +24,8 @@ TRIALS = 10  # of a step's length
 ROUNDING = 2e-6  # relative, of an objective in float32
 # Bytes that features and preconditioner may take: a part of X's, or what is little.
 KEPT, LITTLE = 0.55, 2**24
+# The same of what each problem takes, but for a few.
+SHARED, SCANT, FEWEST_PROBLEMS = 0.25, 2**22, 5
 RENEWAL = 12  # iterations after which the preconditioner is built anew
 PATIENCE = 30  # passes at one alpha, after which problems go on alone
 # Of what float32 cannot hold, steps are refused, and problems go on alone.
@@ -35,6 +37,17 @@ class Values(NamedTuple):
 
     value: np.ndarray  # (B,)
     gradient: np.ndarray  # (d1, B, k)
+
+
+def most_together(data: Data) -> int:
+    """How many problems may go together before they take much beside X.
+
+    Each has weights, in float64 and float32, a block's scores, and pairs of params.
+    """
+    n, k = len(data.y), data.n_classes
+    params = (min(data.shape) + 1) * k
+    each = 12 * n + 8 * min(n * k, BLOCK_SCORES) + 8 * (2 * MEMORY + 4) * params
+    return max(int(max(SHARED * data.X.nbytes, SCANT) // each), FEWEST_PROBLEMS)
 
 
 class Batch:
@@ -54,8 +67,8 @@ class Batch:
     ):
         self.data, self.fit_intercept, self.variables = data, fit_intercept, variables
         self.parts = parts
-        weights = np.stack([part.weights for part in parts], axis=1)
-        self.weights = weights.astype(np.float32)
+        single = [part.weights.astype(np.float32) for part in parts]
+        self.weights = np.stack(single, axis=1)
         self.loss = loss
         self.passes = 0.0  # over all rows for all problems
         scale = variables.factor

@@ -1,13 +1,13 @@
 """All cells of a cross-validation as one problem: losses, alphas and folds.
 
 A fold is the same rows with other weights. Alphas go from strong to weak, each starting
-where the last one ended. Where that is quicker, all folds go through X together
+where the last one ended. Where that is quicker, folds go through X together
 (``_batch``), and one by one they are then proven, and finished if anything is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from sklinear._data import Data
 from sklinear._losses import Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import METHODS, choose
-from sklinear._solvers._batch import Batch, JointDescent
+from sklinear._solvers._batch import Batch, JointDescent, most_together
 from sklinear._solvers._descent import POLISHED
 from sklinear._solvers._frame import Start, certify, concluded, from_priors
 from sklinear._solvers._intercept import tidied
@@ -43,7 +43,7 @@ Problem = tuple[Loss, float]  # with delta = 1, and its alpha
 def solve_grid(
     data: Data,
     problems: list[Problem],
-    folds: list[np.ndarray],
+    folds: Sequence[np.ndarray],
     fit_intercept: bool,
     solver: str,
     options: Options,
@@ -60,7 +60,7 @@ def solve_grid(
         own.sort(key=lambda i: -problems[i][1])
         alphas = [problems[i][1] for i in own]
         if go_together(data, loss, alphas[-1], solver):
-            path = _path(data, loss, alphas, folds, fit_intercept, options)
+            path = _paths(data, loss, alphas, folds, fit_intercept, options)
         else:
             path = _cells(data, loss, alphas, folds, fit_intercept, solver, options)
         for place, fold, solution in path:
@@ -82,7 +82,7 @@ def _cells(
     data: Data,
     loss: Loss,
     alphas: list[float],
-    folds: list[np.ndarray],
+    folds: Sequence[np.ndarray],
     fit_intercept: bool,
     solver: str,
     options: Options,
@@ -181,6 +181,31 @@ def _unfinished(found: Solution, options: Options) -> bool:
     return near and not found.converged
 
 
+def _paths(
+    data: Data,
+    loss: Loss,
+    alphas: list[float],
+    folds: Sequence[np.ndarray],
+    fit_intercept: bool,
+    options: Options,
+) -> Iterator[tuple[int, int, Solution]]:
+    """As many folds together as take little memory beside X, then the next as many."""
+    count = len(folds)
+    turns = -(-count // most_together(data))
+    for turn in range(turns):
+        first, last = turn * count // turns, (turn + 1) * count // turns
+        path = _path(
+            data,
+            loss,
+            alphas,
+            [folds[fold] for fold in range(first, last)],
+            fit_intercept,
+            options,
+        )
+        for place, fold, solution in path:
+            yield place, first + fold, solution
+
+
 def _path(
     data: Data,
     loss: Loss,
@@ -196,7 +221,8 @@ def _path(
     """
     n, d = data.X.shape
     k, widen = data.n_classes, options.widen
-    mean = Data(data.X, data.y, np.mean(folds, axis=0), k, data.dtype, data.tally)
+    average = np.array(sum(folds)) / len(folds)
+    mean = Data(data.X, data.y, average, k, data.dtype, data.tally)
     if n < d and n <= LARGEST_FACTOR:
         space = RowSpace.of(mean, fit_intercept)
         if space.data.X.shape[1]:  # else rows tell nothing
