@@ -6,10 +6,11 @@ the shared sets, prepared as their index says, or on random rows: normal ones
 in hundredths of the rows' spread), "twins-..." (the same, three rows being repeated
 under other labels), "near-..." (a twentieth of them, nearly equal), "onehot-..." (of
 sparse ones in d columns, 8 a row), "priced-20000-3000-5" (sparse ones of two categories
-and a price), "spectra-300-1000-5", "genes-300-10000-2" (counts),
-"products-1000-500-5" (of whole numbers, two by two) or "words-800-5000-5" (sparse
-counts). A solver that is four times slower than the best so far, or over the limit, is
-cut off and shown as such.
+and a price), "table-20000-1400-4" (sparse ones of three categories, few of which are
+common, and six numbers), "binned-15000-16-26" (numbers, five bins each),
+"spectra-300-1000-5", "genes-300-10000-2" (counts), "products-1000-500-5" (of whole
+numbers, two by two) or "words-800-5000-5" (sparse counts). A solver that is four times
+slower than the best so far, or over the limit, is cut off and shown as such.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from _data import FIGURES, FitError, Part, in_child, load
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, hstack
 
 from sklinear import LinearSVMClassifier, SoftmaxClassifier
 
@@ -94,6 +95,29 @@ def priced(name: str) -> Part:
     return Part(X, scores.argmax(axis=1))
 
 
+def table(name: str) -> Part:
+    """Three categories as sparse columns of ones, and six numbers."""
+    n, d, k = map(int, name.split("-")[1:])
+    rng = np.random.default_rng(0)
+    sizes = np.array([d - d // 7 - d // 100, d // 7, d // 100])
+    columns = np.minimum(rng.zipf(1.3, (n, 3)), sizes) - 1 + sizes.cumsum() - sizes
+    numbers = rng.normal(size=(n, 6))
+    scores = rng.normal(size=(d, k))[columns].sum(axis=1) + rng.gumbel(size=(n, k))
+    scores += numbers @ rng.normal(size=(6, k))
+    hot = csr_matrix((np.ones(3 * n), columns.ravel(), np.arange(0, 3 * n + 1, 3)))
+    return Part(hstack([hot, numbers], format="csr"), scores.argmax(axis=1))
+
+
+def binned(name: str) -> Part:
+    """Numbers whose classes are apart in them, as ones in five columns each."""
+    n, d, k = map(int, name.split("-")[1:])
+    part = normal(f"normal-{n}-{d}-{k}-60")
+    ranks = part.X.argsort(axis=0).argsort(axis=0)
+    columns = ranks * 5 // n + 5 * np.arange(d)
+    rows = np.arange(0, d * n + 1, d)
+    return Part(csr_matrix((np.ones(d * n), columns.ravel(), rows)), part.y)
+
+
 def spectra(name: str) -> Part:
     """A peak a class, broad ones that overlap, higher in its own rows."""
     n, d, k = map(int, name.split("-")[1:])
@@ -145,7 +169,19 @@ def words(name: str) -> Part:
 
 RANDOM = {
     part.__name__: part
-    for part in (normal, twins, near, onehot, priced, spectra, genes, products, words)
+    for part in (
+        normal,
+        twins,
+        near,
+        onehot,
+        priced,
+        table,
+        binned,
+        spectra,
+        genes,
+        products,
+        words,
+    )
 }
 
 
