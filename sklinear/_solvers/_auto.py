@@ -64,8 +64,8 @@ EASY_BIG, EASY_BIG_SQUARE = 10.0, 0.03
 # Spread of few of them below which a move for one undoes those for others; of features
 # whose variances are less even it is low for that, and says nothing.
 CORRELATED, EVEN = 0.03, 0.35
-# Classes from which the softmax is the dual's too, up to this ratio.
-SEVERAL, EASY_SEVERAL = 20, 20.0
+# Classes from which the softmax is the dual's too, up to this ratio for each of them.
+SEVERAL, EASY_EACH = 20, 0.8
 # Rows a feature to which hinges are tried with the dual, features a class from which,
 # numbers in X times classes from which, and that ratio.
 TRIED, TRIED_A_CLASS, FAR_TRIED = 32, 8, 1e3
@@ -226,7 +226,7 @@ def _of_dense(case: _Case) -> str | None:
         return "newton" if _is_correlated(case) else "dual"
     if case.alone and pays and case.rough:
         several = case.softmax and k >= SEVERAL and size <= HUGE
-        if several and case.needed <= EASY_SEVERAL:
+        if several and case.needed <= EASY_EACH * k:
             return "dual"
         if is_tried(case.data, case.loss) and case.needed <= FAR_TRIED:
             return "dual"
