@@ -213,6 +213,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 spent = listener.stopped or self.n_iter_ >= self.max_iter
                 asked = solution, loss, alpha, data.dtype, self.tol, spent
                 self._certificate = proven_length(proof, *asked)
+                known = scale_of_objective * self._certificate.value
+                history[-1] = min(history[-1], known)  # of what may be longer
         if not np.isnan(solution.gap):
             exact = solution.value == 0 and alpha > 0
             self.dual_gap_ = solution.gap if exact else self._certificate.gap

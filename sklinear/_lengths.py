@@ -20,6 +20,7 @@ LONGER = {
     np.dtype(np.float32): [1 + 2.0**-bits for bits in (20, 18, 16, 15, 14, 12, 10)],
     np.dtype(np.float64): [1 + 2.0**-bits for bits in range(48, 29, -3)],
 }
+FALL = 0.9  # of a gap, that is for rounding
 
 
 def proven_length(
@@ -35,9 +36,10 @@ def proven_length(
 
     Others than 1 are asked for where the gap is above ``tol``: of float32 also above
     the solver's, in float64, which is all that there is to reach. Where the solver was
-    ``spent`` it may be that rounding is not what keeps it from being less.
+    ``spent`` rounding is what keeps it from being less only if it falls at once.
     """
     single = dtype == np.float32
+    enough = FALL if spent and not single and alpha > 0 else 1.0
     lengths = LONGER[np.dtype(np.float32 if alpha == 0 else dtype)]
     if alpha == 0:
         lengths = [*lengths, 2.0]
@@ -50,8 +52,8 @@ def proven_length(
         if best.gap <= max(tol, known, cost):
             break
         found, last = proof(length), length
-        if found.gap < best.gap:
+        if found.gap < enough * best.gap:
             best, taken = found, length
-        elif spent and not single and alpha > 0:
+        elif enough < 1:
             break
     return best if last == taken else proof(taken)

@@ -25,6 +25,7 @@ from sklinear._solvers import (
     _dual,
     _dual_ascent,
     _dual_blocks,
+    _dual_descent,
     _dual_point,
 )
 from sklinear._solvers._auto import choose
@@ -537,7 +538,7 @@ def test_what_epochs_have_found_is_not_lost_to_newton(monkeypatch):
     X, y = make_classification(
         1500, 60, n_informative=20, n_classes=20, flip_y=0.3, random_state=0
     )
-    monkeypatch.setattr(_dual, "SLOW", 10**6)
+    monkeypatch.setattr(_dual_descent, "SLOW", 10**6)
     model = classifier("hinge", solver="dual", alpha=1e-6, verbose=1).fit(X, y)
     assert model.loss_curve_[-1] <= min(primal for _, _, primal, _ in found)
     assert (np.diff(model.loss_curve_[:-1]) <= 0).all()  # the last is of what is kept
@@ -561,8 +562,8 @@ def test_steps_to_an_anchor_end_at_the_same_optimum(
     monkeypatch.setattr(
         _dual.Ascent, "advance", lambda self: moved.append(None) or own(self)
     )
-    monkeypatch.setattr(_dual, "SLOW", 3)
-    monkeypatch.setattr(_dual, "TURN", 3)
+    monkeypatch.setattr(_dual_descent, "SLOW", 3)
+    monkeypatch.setattr(_dual_descent, "TURN", 3)
     model = classifier(loss, solver="dual", **settings).fit(*problem)
     assert len(moved) > 2
     assert model.dual_gap_ <= 1e-6
@@ -577,7 +578,7 @@ def test_an_anchor_saves_epochs_where_they_are_many(monkeypatch):
     X, y = documents(3000, 1000, 8)
     model = classifier("hinge", solver="dual", alpha=1e-6)
     with_anchor = model.fit(X, y).n_iter_
-    monkeypatch.setattr(_dual, "SLOW", 10**6)
+    monkeypatch.setattr(_dual_descent, "SLOW", 10**6)
     assert with_anchor < 0.7 * model.fit(X, y).n_iter_  # 95 and 287
 
 

@@ -46,6 +46,7 @@ ORDER = [
     "_solvers",
     "_callbacks",
     "_predictor",
+    "_lengths",
     "_base",
     "_classifiers",
     "_folds",

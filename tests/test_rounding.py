@@ -428,3 +428,6 @@ def test_hinges_of_raw_counts_that_can_all_be_met_are_proven(solver, alpha):
     margins[np.arange(60), y] = np.inf
     # a bit beyond the kinks, where they cost nothing, and what they may cost neither
     assert margins.min() >= 1 - 1e-9
+    losses = np.maximum(1 - margins, 0).sum() / 60
+    value = float(losses + alpha * np.square(W).sum())
+    assert model.loss_curve_[-1] == pytest.approx(value, rel=1e-4)  # of rounding
