@@ -7,7 +7,8 @@ own optimum while the widths stay far from rounding. What Newton cannot solve in
 steps is solved for ten times alpha first: the active set then changes little.
 
 Large data are solved on a growing sample of rows first, with a stronger penalty the
-fewer they are, and in the data's own precision before float64 has the last word.
+fewer they are and until rows that it lacks are fitted no better, and in the data's own
+precision before float64 has the last word.
 """
 
 from __future__ import annotations
