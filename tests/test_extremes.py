@@ -632,3 +632,13 @@ def test_a_hinge_that_is_best_without_features_has_no_weights(solver, delta):
     assert not model.coef_.any()
     assert_allclose(model.intercept_, -delta)
     assert model.dual_gap_ <= 1e-4
+
+
+def test_weights_that_are_small_but_no_rounding_stay():
+    # they gain less than the objective tells; balanced classes have no kink at W = 0
+    X, y = load_iris(return_X_y=True)
+    params = {"solver": "lbfgs", "alpha": 1e3, "fit_intercept": True}
+    model = classifier("hinge", **params).fit(1e-8 * X, y)
+    gradient = np.stack([X[y == c].mean(axis=0) - X.mean(axis=0) for c in range(3)])
+    # each row's two margins pull, with a third of the weight a class
+    assert_allclose(model.coef_, 1e-8 * gradient / 2e3, rtol=1e-4)

@@ -16,6 +16,7 @@ from sklinear._variables import LARGEST_FACTOR, Variables
 
 LARGE = 2**22  # numbers in X from which on no pass is taken that is not asked for
 SPLIT = 1e-9  # relative curvature of the intercept that counts as none
+KINK = 1e-8  # of a margin, which is at its kink then
 SAME = 8 * float(np.finfo(float).eps)  # relative descent that rounding makes, too
 FIRST_WIDTH, WIDTH = 2.0, 0.5  # of a hinge's rounding in units of delta
 Start = tuple[np.ndarray, np.ndarray]  # W (d, k) and b (k,)
@@ -77,12 +78,8 @@ def framed(
 def concluded(objective: Objective, monitor: Monitor, unit: str) -> Solution:
     """The facts about the monitor's best point."""
     assert monitor.params is not None
-    if isinstance(objective.loss, Hinge):
-        # the optimum itself under a strong penalty: what solvers leave beside it is the
-        # rounding of their sums, which would have an order though all scores are equal
-        params = np.zeros_like(monitor.params)
-        if objective.fit_intercept:
-            params[-1] = monitor.params[-1]
+    params = _without_features(objective, monitor.params)
+    if params is not None:
         value = value_without_features(objective, params)
         if value <= monitor.primal * (1 + SAME):
             monitor.params, monitor.primal = params, min(value, monitor.primal)
@@ -103,6 +100,25 @@ def concluded(objective: Objective, monitor: Monitor, unit: str) -> Solution:
         history,
         monitor.witness,
     )
+
+
+def _without_features(objective: Objective, params: np.ndarray) -> np.ndarray | None:
+    """The same intercept with W = 0, which may be the hinge's optimum itself.
+
+    Under a strong penalty, where classes differ in size so that margins are at their
+    kinks there. What solvers leave beside it is the rounding of their sums, and would
+    put rows in an order though all their scores are equal.
+    """
+    loss, masses = objective.loss, objective.data.class_masses
+    if not (isinstance(loss, Hinge) and objective.fit_intercept):
+        return None
+    intercept = params[-1][masses > 0]
+    margins = intercept[:, None] - params[-1]
+    if (np.abs(margins - loss.delta) > KINK * loss.delta).all():
+        return None  # it bends there, and the optimum is elsewhere, if only a little
+    found = np.zeros_like(params)
+    found[-1] = params[-1]
+    return found
 
 
 def certify(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:
