@@ -210,8 +210,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 )
 
             if not np.isnan(solution.gap):
-                spent = listener.stopped or self.n_iter_ >= self.max_iter
-                asked = solution, loss, alpha, data.dtype, self.tol, spent
+                asked = solution, loss, alpha, data.dtype, self.tol
                 self._certificate = proven_length(proof, *asked)
                 known = scale_of_objective * self._certificate.value
                 history[-1] = min(history[-1], known)  # of what may be longer

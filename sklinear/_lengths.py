@@ -20,7 +20,7 @@ LONGER = {
     np.dtype(np.float32): [1 + 2.0**-bits for bits in (20, 18, 16, 15, 14, 12, 10)],
     np.dtype(np.float64): [1 + 2.0**-bits for bits in range(48, 29, -3)],
 }
-FALL = 0.9  # of a gap, that is for rounding
+FALL = 0.9  # of a gap, whose part that is for rounding falls at once
 
 
 def proven_length(
@@ -30,16 +30,15 @@ def proven_length(
     alpha: float,
     dtype: Any,
     tol: float,
-    spent: bool,
 ) -> Certificate:
     """The best certificate of those that ``proof`` gives of a length, which it takes.
 
     Others than 1 are asked for where the gap is above ``tol``: of float32 also above
-    the solver's, in float64, which is all that there is to reach. Where the solver was
-    ``spent`` rounding is what keeps it from being less only if it falls at once.
+    the solver's, in float64, which is all that there is to reach; of float64 as long as
+    the gap falls, or else rounding is not what keeps it from being less.
     """
     single = dtype == np.float32
-    enough = FALL if spent and not single and alpha > 0 else 1.0
+    enough = 1.0 if single or alpha == 0 else FALL
     lengths = LONGER[np.dtype(np.float32 if alpha == 0 else dtype)]
     if alpha == 0:
         lengths = [*lengths, 2.0]

@@ -195,7 +195,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         if self.class_weight == "balanced":  # in the folds as in the refit
             plain.set_params(class_weight=None)
             own = total
-        groups, failures = grouped(y, own, splits, plain._labels_and_weights)
+        named = isinstance(self.class_weight, dict)
+        groups, failures = grouped(y, own, splits, plain._labels_and_weights, named)
         n_splits = len(failures) + sum(len(group.folds) for group in groups)
         fits = len(cells) * n_splits
         search = Search(

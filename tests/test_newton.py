@@ -702,4 +702,4 @@ def test_auto_takes_the_dual_for_binned_numbers_unless_too_weakly_penalised(
 def test_auto_tries_the_dual_for_hinges_of_embeddings(n, name):
     X = np.random.default_rng(0).normal(size=(n, 384)).astype(np.float32)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
-    assert chosen(X, np.arange(n) % 10, "squared_hinge", 1e-5) == name
+    assert chosen(X, np.arange(n) % 10, "hinge", 1e-5) == name

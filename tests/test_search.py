@@ -1260,7 +1260,7 @@ def test_a_fold_in_few_bytes_is_the_split(name):
     y = np.arange(300) % 2
     model = SoftmaxClassifier(class_weight="balanced")
     (group,), failures = grouped(
-        y, np.ones(300), [FOLDS[name]], model._labels_and_weights
+        y, np.ones(300), [FOLDS[name]], model._labels_and_weights, named=False
     )
     assert not failures
     (fold,) = group.folds

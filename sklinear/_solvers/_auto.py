@@ -45,7 +45,7 @@ LOPSIDED = 3.0
 # Rows, for each class and each of so many features, from which classes overlap, be the
 # others ever so many: categories of which few are common, beside a few numbers. And
 # ratios from which the dual is the slower one there.
-CROWDED, HARD_CROWDED, HARD_CROWDED_HINGE = 50, 0.3, 10.0
+CROWDED, HARD_CROWDED, HARD_CROWDED_HINGE = 50, 0.3, 20.0
 # Ratios from which epochs are too many, of features that were not scaled, and rows a
 # feature up to which hinges do better.
 HARD, HARD_HINGE, FEW_SPARSE = 300.0, 500.0, 4
@@ -66,9 +66,9 @@ EASY_BIG, EASY_BIG_SQUARE = 10.0, 0.03
 CORRELATED, EVEN = 0.03, 0.35
 # Classes from which the softmax is the dual's too, up to this ratio for each of them.
 SEVERAL, EASY_EACH = 20, 0.8
-# Rows a feature to which hinges are tried with the dual, features a class from which,
-# numbers in X times classes from which, and that ratio.
-TRIED, TRIED_A_CLASS, FAR_TRIED = 32, 8, 1e3
+# Rows a feature to which hinges are tried with the dual, and their squares, features a
+# class from which, and that ratio; of LARGE numbers in X times classes.
+TRIED, TRIED_SQUARE, TRIED_A_CLASS, FAR_TRIED = 32, 16, 8, 1e3
 # Spread from which each row's multipliers hardly depend on others', where all margins
 # can be met, and ratios up to which they do not, of the hinge and of its square.
 APART, FAR_HINGE, FAR_SQUARE = 0.5, 5e7, 1e12
@@ -294,7 +294,8 @@ def is_tried(data: Data, loss: Loss) -> bool:
     left for Newton's method: quick if classes are apart."""
     n, d = data.X.shape
     apt = not (isinstance(loss, CrossEntropy) or data.sparse or data.streamed)
-    apt &= FEW_ROWS * d <= n <= TRIED * d and d >= TRIED_A_CLASS * data.n_classes
+    most = TRIED if isinstance(loss, Hinge) else TRIED_SQUARE
+    apt &= FEW_ROWS * d <= n <= most * d and d >= TRIED_A_CLASS * data.n_classes
     return apt and LARGE < n * d * data.n_classes <= HUGE
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sklinear._data import Data
+from sklinear._duality import relative_gap
 from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._objective import Objective
 from sklinear._solvers import _lbfgs, _newton
@@ -176,6 +177,9 @@ def _in_row_space(
             monitor.guessed = objective.join(W, b)
     ascent.take(narrow)
     if lost:  # what is to become of its end is for the caller to say
+        if narrow.proven is not None:  # the last bound is likely to be the best
+            ascent.state.A[:] = narrow.proven
+            ascent.rebuild()
         assert own.params is not None
         found = objective.join(*space.widen(*inside.split(own.params)))
         monitor.offer(found, own.primal)
@@ -208,8 +212,13 @@ def _go_on_in_row_space(
     solver = _newton.newton if apt else _lbfgs.lbfgs
     found = solver(*shared, start, left)
     history = np.minimum.accumulate([*monitor.history, *found.history]).tolist()
-    message = f"after {len(history)} epochs"
-    return replace(found, history=history, message=message)
+    found = replace(found, history=history, message=f"after {len(history)} epochs")
+    gap = relative_gap(found.value, monitor.dual)  # by what epochs have proven
+    if gap >= found.gap:
+        return found
+    return replace(
+        found, gap=gap, converged=gap <= monitor.tol, witness=monitor.witness
+    )
 
 
 def import_kernels() -> Any:

@@ -17,6 +17,7 @@ from sklinear._variables import LARGEST_FACTOR, Variables
 LARGE = 2**22  # numbers in X from which on no pass is taken that is not asked for
 SPLIT = 1e-9  # relative curvature of the intercept that counts as none
 KINK = 1e-8  # of a margin, which is at its kink then
+NOISE = 1e-9  # of a feature, in sums over the rows, and what solvers stop at
 SAME = 8 * float(np.finfo(float).eps)  # relative descent that rounding makes, too
 FIRST_WIDTH, WIDTH = 2.0, 0.5  # of a hinge's rounding in units of delta
 Start = tuple[np.ndarray, np.ndarray]  # W (d, k) and b (k,)
@@ -78,11 +79,8 @@ def framed(
 def concluded(objective: Objective, monitor: Monitor, unit: str) -> Solution:
     """The facts about the monitor's best point."""
     assert monitor.params is not None
-    params = _without_features(objective, monitor.params)
-    if params is not None:
-        value = value_without_features(objective, params)
-        if value <= monitor.primal * (1 + SAME):
-            monitor.params, monitor.primal = params, min(value, monitor.primal)
+    if _is_rounding(objective, monitor):
+        monitor.params[:-1] = 0
     coef, intercept = objective.split(monitor.params)
     # an iteration is counted before its end is evaluated, and there may be none; those
     # before may be known in float32 only
@@ -102,22 +100,37 @@ def concluded(objective: Objective, monitor: Monitor, unit: str) -> Solution:
     )
 
 
-def _without_features(objective: Objective, params: np.ndarray) -> np.ndarray | None:
-    """The same intercept with W = 0, which may be the hinge's optimum itself.
+def _is_rounding(objective: Objective, monitor: Monitor) -> bool:
+    """Whether W = 0 is the hinge's optimum itself, and W what rounding leaves beside.
 
     Under a strong penalty, where classes differ in size so that margins are at their
-    kinks there. What solvers leave beside it is the rounding of their sums, and would
-    put rows in an order though all their scores are equal.
+    kinks. It would put rows in an order though all their scores are equal. W is of the
+    size of 1 / (2 alpha) times the features where it is more than the rounding of such
+    sums. A pass over X, if the objective does not tell.
     """
-    loss, masses = objective.loss, objective.data.class_masses
+    loss, masses, params = objective.loss, objective.data.class_masses, monitor.params
+    assert params is not None
     if not (isinstance(loss, Hinge) and objective.fit_intercept):
-        return None
-    intercept = params[-1][masses > 0]
-    margins = intercept[:, None] - params[-1]
+        return False
+    margins = params[-1][masses > 0][:, None] - params[-1]
     if (np.abs(margins - loss.delta) > KINK * loss.delta).all():
-        return None  # it bends there, and the optimum is elsewhere, if only a little
-    found = np.zeros_like(params)
-    found[-1] = params[-1]
+        return False
+    value = value_without_features(objective, params)
+    if value < monitor.primal * (1 - SAME):  # what is better by itself
+        monitor.primal = value
+        return True
+    if value > monitor.primal * (1 + SAME):
+        return False
+    W = np.abs(objective.split(params)[0]).max(axis=1)
+    sizes = objective.data.astype(np.float64).total(_sizes)
+    return bool((2 * objective.alpha * W <= NOISE * sizes).all())
+
+
+def _sizes(data: Data) -> np.ndarray:
+    """Mean absolute values (d,) of the features."""
+    found = np.zeros(data.shape[1])
+    for block in data:
+        found += abs(block.X).T @ block.weights
     return found
 
 
