@@ -41,7 +41,7 @@ class Fold:
 
     @property
     def train(self) -> np.ndarray:
-        """The rows trained on, in their order in X."""
+        """The rows trained on, in their order in X, whatever the splitter's was."""
         return np.repeat(np.arange(self.n), self.times)
 
     @property
@@ -65,6 +65,7 @@ class Group:
     classes: np.ndarray  # (k,)
     labels: np.ndarray  # (n,) in 0..k-1; 0 for rows of other classes
     known: np.ndarray  # (n,), whether a row is of these classes
+    # classes, labels and weights of a fold, as a plain fit sees them
     seen: Callable[[Fold], tuple[np.ndarray, np.ndarray, np.ndarray]]
     folds: list[Fold] = field(default_factory=list)
 

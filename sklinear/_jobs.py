@@ -28,7 +28,8 @@ def run(
     """Solve and score all cells on all folds.
 
     What seems to be short begins here; if its scorers turn out to take long, the rest
-    is shared out. Other backends than joblib's own processes get it all at once.
+    is shared out, where cells that have their scores are solved once more on the way.
+    Other backends than joblib's own processes get it all at once.
     """
     from joblib import effective_n_jobs  # scikit-learn requires it
 

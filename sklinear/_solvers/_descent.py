@@ -67,7 +67,8 @@ def descend(
     """Newton steps at one alpha: False if they ran out of patience, and their end.
 
     The first Hessians are taken from a ``share`` of the rows. An ``exact`` end is where
-    rounding stops the steps. Of each point it is asked whether to ``leave``.
+    rounding stops the steps. Of each point it is asked whether to ``leave``, which is
+    an end as good as another.
     """
     # what all classes share is only penalised, and no step would change it
     state = _visit(objective, params - params.mean(axis=1)[:, None])
@@ -126,6 +127,7 @@ class _Pace:
         self.blocked = False  # whether steps at this one lead no further
         self.before = np.inf  # the distance from the optimum at the last step
         self.first, self.promise = np.inf, 0.0  # at the first, and hoped for of it
+        self.gap, self.few, self.rests = np.inf, 3, False  # as the last point was seen
         self._begin()
 
     def _begin(self) -> None:

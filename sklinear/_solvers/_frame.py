@@ -82,8 +82,8 @@ def concluded(objective: Objective, monitor: Monitor, unit: str) -> Solution:
     if _is_rounding(objective, monitor):
         monitor.params[:-1] = 0
     coef, intercept = objective.split(monitor.params)
-    # an iteration is counted before its end is evaluated, and there may be none; those
-    # before may be known in float32 only
+    # an iteration is counted before its end is evaluated, and there may be none; values
+    # before may be the float32 ones of points that were only guessed
     primal = monitor.primal
     history = [*(max(value, primal) for value in monitor.history[:-1]), primal]
     underflow = monitor.primal == 0 and not objective.loss.reaches_zero

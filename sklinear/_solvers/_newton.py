@@ -32,7 +32,7 @@ LARGE = 2**22  # numbers in X from which on first Hessians are rough
 FEWEST_ROWS = 1024  # to centre and scale by
 COPIED = 0.6  # bytes for each value of X, in a sample of its rows
 GROWTH = 4  # of the sample of rows, from one stage to the next
-UNSEEN = 1024  # rows beside a sample, at most
+UNSEEN, PART = 1024, 8  # rows beside a sample, at most, and at most such a part of all
 DRAFT_TOL = 0.9  # of the gap that is asked for: in float32, which may be off by 1e-6
 DRAFT = 1e-2  # gap to which a sample is solved
 
@@ -122,7 +122,7 @@ def _on_samples(
     order = np.r_[order[firsts], np.delete(order, firsts)]
     least = n // GROWTH**2
     most = max(int(COPIED * n / data.X.dtype.itemsize), least)
-    few = min(UNSEEN, len(order) // 8)
+    few = min(UNSEEN, len(order) // PART)
     for count in (least, min(GROWTH * least, most, len(order) - few)):
         if count >= max(4 * d1, k):
             alpha = objective.alpha * np.sqrt(n / count)
@@ -173,11 +173,9 @@ def refine(
 ) -> np.ndarray:
     """Minimise until ``monitor.done`` or, where that is cheap, until rounding stops it.
 
-    Gives the last point, which of a rounded hinge need not be the best that was met.
-
-    Rows of which nothing is kept take part by ``_streaming``.
-
-    In float64, so that what is offered to the monitor is proven.
+    Gives the last point, which of a rounded hinge need not be the best that was met. In
+    float64, so that what is offered to the monitor is proven; rows of which nothing is
+    kept take part by ``_streaming``.
     """
     polish = monitor.gap > monitor.polish and is_polished(objective)
     if monitor.done and not polish:
