@@ -109,7 +109,9 @@ class LinearSVMClassifier(LinearClassifier):
         Iterations or epochs done.
     loss_curve_ : list of float
         Objective after each of them: of the best point so far, which "dual" looks at
-        from time to time, or of each epoch's end ("sgd"). ``partial_fit`` keeps none.
+        from time to time, and "newton" after its samples of large data, but for who
+        listens (``verbose``, callbacks); or of each epoch's end ("sgd").
+        ``partial_fit`` keeps none.
     solver_ : str
         The solver used.
     dual_gap_ : float
@@ -269,7 +271,9 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         Iterations or epochs done.
     loss_curve_ : list of float
         Objective after each of them: of the best point so far, which "dual" looks at
-        from time to time, or of each epoch's end ("sgd"). ``partial_fit`` keeps none.
+        from time to time, and "newton" after its samples of large data, but for who
+        listens (``verbose``, callbacks); or of each epoch's end ("sgd").
+        ``partial_fit`` keeps none.
     solver_ : str
         The solver used.
     dual_gap_ : float
