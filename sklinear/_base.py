@@ -191,10 +191,13 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             self.solver_ = solution.solver or solver
             self._stream = Stream(seen=data.shape[0])
 
-            def proof(length: float) -> Certificate:
-                """Of the attributes, set to so many times the solver's and rounded."""
+            def take(length: float) -> None:
+                """For attributes so many times the solver's coefficients."""
                 longer = length * solution.coef, length * solution.intercept
                 self.__dict__.update(fitted(*longer))
+
+            def proof() -> Certificate:
+                """Of the attributes, which are rounded to dtype."""
                 return certificate(
                     data,
                     loss,
@@ -210,8 +213,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 )
 
             if not np.isnan(solution.gap):
-                asked = solution, loss, alpha, data.dtype, self.tol
-                self._certificate = proven_length(proof, *asked)
+                asked = loss, alpha, data.dtype, self.tol, solution.gap
+                self._certificate = proven_length(take, proof, *asked)
                 known = scale_of_objective * self._certificate.value
                 history[-1] = min(history[-1], known)  # of what may be longer
         if not np.isnan(solution.gap):

@@ -14,45 +14,45 @@ import numpy as np
 
 from sklinear._certificate import Certificate
 from sklinear._losses import Hinge, Loss
-from sklinear._solvers import Solution
 
-LONGER = {
-    np.dtype(np.float32): [1 + 2.0**-bits for bits in (20, 18, 16, 15, 14, 12, 10)],
-    np.dtype(np.float64): [1 + 2.0**-bits for bits in range(48, 29, -3)],
-}
+SINGLE = [1 + 2.0**-bits for bits in (20, 18, 16, 15, 14, 12, 10)]
+DOUBLE = [1 + 2.0**-bits for bits in range(48, 29, -3)]
 FALL = 0.9  # of a gap, whose part that is for rounding falls at once
 
 
 def proven_length(
-    proof: Callable[[float], Certificate],
-    solution: Solution,
+    take: Callable[[float], None],
+    proof: Callable[[], Certificate],
     loss: Loss,
     alpha: float,
     dtype: Any,
     tol: float,
+    gap: float,
 ) -> Certificate:
-    """The best certificate of those that ``proof`` gives of a length, which it takes.
+    """The best certificate, and ``take`` its length: 1, as it is, or another.
 
-    Others than 1 are asked for where the gap is above ``tol``: of float32 also above
-    the solver's, in float64, which is all that there is to reach; of float64 as long as
-    the gap falls, or else rounding is not what keeps it from being less.
+    Others are asked for where the proven gap is above ``tol``: of float32 and without a
+    penalty also above the solver's ``gap``, which is all that there is to reach; of
+    float64 as long as it falls, or else rounding is not what keeps it from being less.
     """
-    single = dtype == np.float32
-    enough = 1.0 if single or alpha == 0 else FALL
-    lengths = LONGER[np.dtype(np.float32 if alpha == 0 else dtype)]
+    double = alpha > 0 and dtype == np.float64
+    lengths: list[float] = []
     if alpha == 0:
-        lengths = [*lengths, 2.0]
-    elif not isinstance(loss, Hinge):
-        lengths = []
-    known = solution.gap if single or alpha == 0 else 0.0
-    best, taken, last = proof(1.0), 1.0, 1.0
+        lengths = [*SINGLE, 2.0]
+    elif isinstance(loss, Hinge):
+        lengths = DOUBLE if double else SINGLE
+    known, least = (0.0, FALL) if double else (gap, 1.0)
+    best, taken, last = proof(), 1.0, 1.0
     for length in lengths:
         cost = 2 * (length - 1) * (alpha > 0)  # of the objective, at most
         if best.gap <= max(tol, known, cost):
             break
-        found, last = proof(length), length
-        if found.gap < enough * best.gap:
+        take(length)
+        found, last = proof(), length
+        if found.gap < least * best.gap:
             best, taken = found, length
-        elif enough < 1:
+        elif double:
             break
-    return best if last == taken else proof(taken)
+    if last != taken:
+        take(taken)
+    return best

@@ -851,3 +851,17 @@ def test_a_fit_that_ends_unproven_keeps_the_best_point_it_saw(monkeypatch):
     late = seen[4:]  # after 100 epochs; before, a fit is not over
     assert len(late) > 1
     assert model.loss_curve_[-1] <= min(late) * (1 + 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("most", [60, 65])
+def test_what_epochs_have_proven_of_few_rows_is_not_lost_to_newton(most):
+    # it knew nothing yet where max_iter ended it: told was a gap of 1, at 6e-8
+    pytest.importorskip("numba")
+    rng = np.random.RandomState(1)
+    centres = 0.1 * rng.randn(5, 2000)
+    y = rng.choice(5, size=200)
+    X = centres[y] + rng.randn(200, 2000)
+    params = {"solver": "dual", "alpha": 1e-3, "tol": 1e-12, "random_state": 0}
+    model = classifier("hinge", max_iter=most, **params).fit(X, y)
+    assert 1e-12 < model.dual_gap_ < 1e-5

@@ -55,9 +55,8 @@ class Descent:
         # where Newton's method gets on; of many params unless rows are few
         self.few = math.prod(objective.shape) <= LARGEST
         self.newton = self.few or not (is_wide(data) or can_all_be_met(data))
-        self.dense_softmax = (
-            isinstance(objective.loss, CrossEntropy) and not data.sparse
-        )
+        softmax = isinstance(objective.loss, CrossEntropy)
+        self.dense_softmax = softmax and not data.sparse
         self.at_start = monitor.primal
         # when every row is visited, and what was met when they last were
         self.due, self.met, self.intercept = 0, np.inf, ascent.intercept()
@@ -126,10 +125,8 @@ class Descent:
         if self.dense_softmax and monitor.tol * primal < UNKNOWN:
             monitor.offer(params, primal)
             return False
-        tight = self.polished or monitor.tol < TIGHT
-        if (
-            tight or not objective.data.sparse
-        ):  # else the proof is a quicker one without
+        # of sparse rows the proof is a quicker one without
+        if self.polished or monitor.tol < TIGHT or not objective.data.sparse:
             witness = ascent.witness()
         monitor.offer(params, primal, dual, witness, keep=True)
         self.near = False
@@ -155,9 +152,8 @@ class Descent:
         trial = [most for first, most in self.trial.items() if first <= epoch]
         if whole and gap > min(trial, default=np.inf):
             return True
-        lost = (
-            self.few and whole and gap > STUCK
-        ) or self.ascent.primal > self.at_start
+        stuck = self.few and whole and gap > STUCK
+        lost = stuck or self.ascent.primal > self.at_start
         if epoch >= LOST and (lost or is_dense(self.objective)):
             return True
         if whole and epoch >= 2 * self.known:
