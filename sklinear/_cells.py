@@ -22,7 +22,7 @@ from sklinear._data import Data, computing_dtype
 from sklinear._folds import Fold, Group, Weights
 from sklinear._losses import Loss
 from sklinear._mapped import stays
-from sklinear._predictor import probabilities, rows_of
+from sklinear._predictor import places, probabilities, rows_of
 from sklinear._solvers import Options, Solution
 from sklinear._solvers._grid import go_together, solve_grid
 from sklinear._threads import single_threaded_blas
@@ -292,8 +292,7 @@ class _Scorer:
         ]
         scores = np.concatenate(parts)
         if self.search.quick == "accuracy":
-            labels = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
-            right = (labels == held_out.labels) & held_out.known
+            right = (places(scores) == held_out.labels) & held_out.known
             return float(np.average(right, weights=held_out.weights))
         each = probabilities(scores)
         if scores.ndim == 1:  # a scorer sees the second class's alone

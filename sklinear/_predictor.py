@@ -70,10 +70,8 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         """Scores (n, k), or (n,) for two classes, of samples that were validated."""
         whole = issparse(X) or X.dtype == np.result_type(X.dtype, self.coef_.dtype)
         if isinstance(X, Mapped) or not whole:
-            scores = self._each(X, self._scores)
-        else:
-            scores = self._scores(X)
-        return scores.ravel() if scores.shape[1] == 1 else scores
+            return self._each(X, self._scores)
+        return self._scores(X)
 
     def _of_scores(
         self, X: Any, function: Callable[[np.ndarray], np.ndarray]
@@ -81,12 +79,9 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         """A function of the rows' scores, (m, k) or (m,): of as few as are at hand."""
         if not is_mapped(X):
             return function(self.decision_function(X))
-
-        def of_part(part: np.ndarray) -> np.ndarray:
-            scores = self._scores(part)
-            return function(scores.ravel() if scores.shape[1] == 1 else scores)
-
-        return self._each(self._validate_samples(X), of_part)
+        return self._each(
+            self._validate_samples(X), lambda part: function(self._scores(part))
+        )
 
     def _validate_samples(self, X: Any) -> Any:
         """X as numbers, dense or CSR, or mapped."""
@@ -129,17 +124,10 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         return answers
 
     def _scores(self, X: Any) -> np.ndarray:
-        """X W + b (m, k or 1)."""
+        """X W + b (m, k), or (m,) for two classes."""
         scores = safe_sparse_dot(X, self.coef_.T, dense_output=True)
         scores += self.intercept_
-        return scores
-
-    def _labels(self, X: Any) -> np.ndarray:
-        """Places (m,) of the rows' labels in ``classes_``."""
-        scores = self._scores(X)
-        if scores.shape[1] == 1:
-            return (scores[:, 0] > 0).astype(np.intp)
-        return scores.argmax(axis=1)
+        return scores.ravel() if scores.shape[1] == 1 else scores
 
     @over_blocks
     def predict(self, X: Any) -> np.ndarray:
@@ -155,11 +143,7 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         labels : ndarray or lazy Dask array of shape (n_samples,)
             Of ``classes_``.
         """
-        if not is_mapped(X):
-            return super().predict(X)
-        return self._each(
-            self._validate_samples(X), lambda part: self.classes_[self._labels(part)]
-        )
+        return self._of_scores(X, lambda scores: np.take(self.classes_, places(scores)))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of the rows whose label is right.
@@ -234,7 +218,8 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
 
         def settled(part: Any) -> np.ndarray:
             exact = part.astype(np.float64, copy=False)
-            return self._certificate.settles(exact, W, b, self._labels(part))
+            labels = places(self._scores(part))
+            return self._certificate.settles(exact, W, b, labels)
 
         return self._each(X, settled)
 
@@ -314,6 +299,11 @@ class ProbabilityMixin:
             Log-softmax of the scores, in nats.
         """
         return self._of_scores(X, log_probabilities)
+
+
+def places(scores: np.ndarray) -> np.ndarray:
+    """Of the rows' labels among the classes (m,), by scores (m, k) or (m,)."""
+    return (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:
