@@ -58,8 +58,7 @@ from sklearn.utils.extmath import row_norms
 from sklinear._data import Data, add_scaled, less_outer, turned
 from sklinear._duality import balanced
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
-from sklinear._objective import Objective, Point, scores_of
-from sklinear._variables import Variables
+from sklinear._objective import Point, scores_of
 from sklinear._visit import EPS, EXTENDED, Visit, roundings, visited
 
 LARGEST_REPEATED = 2**24  # the same of a proof that only rounding keeps from enough
@@ -206,13 +205,11 @@ def _proven(
             visit.rows -= moved[:, None] * visit.edges[:, None, :]
     primal = visit.primal + alpha * float(np.vdot(W, W))
 
-    variables = Variables(mean, np.ones(d))
-    objective = Objective(data, loss, alpha, fit_intercept, variables)
     share, kept, slack = 0.0, 1.0, visit.pulled
     excess = own = max(float(visit.excess), 0.0)
     if fit_intercept:
         residual = visit.residual.astype(np.float64, copy=False)
-        share, kept, cost, mixed = balanced(objective, residual)
+        share, kept, cost, mixed = balanced(data, loss, mean, residual)
     if share > 0:
         met = float(np.vdot(mixed, W))
         slack = mixed.astype(visit.pulled.dtype, copy=False)

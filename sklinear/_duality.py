@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklinear._data import add_scaled
+from sklinear._data import Data, add_scaled
+from sklinear._losses import Loss
 from sklinear._objective import Evaluation, Objective
 
 
@@ -30,7 +31,8 @@ def dual_value(objective: Objective, at: Evaluation, balance: bool = True) -> fl
         return 0.0  # D is -inf unless X' U = 0 exactly, which rounding never meets
     conjugate, pulled = at.conjugate, at.pulled
     if objective.fit_intercept and balance:
-        t, kept, cost, mixed = balanced(objective, at.residual)
+        args = objective.data, objective.loss, objective.variables.mean
+        t, kept, cost, mixed = balanced(*args, at.residual)
         if t > 0:
             conjugate = kept * conjugate + t * cost
             mixed *= t
@@ -53,13 +55,15 @@ def distance(objective: Objective, at: Evaluation, dual: float) -> float:
 
 
 def balanced(
-    objective: Objective, residual: np.ndarray
+    data: Data, loss: Loss, mean: np.ndarray, residual: np.ndarray
 ) -> tuple[float, float, float, np.ndarray]:
-    """t, 1 - t, and of U_z, which makes U' = (1 - t) U + t U_z, L* and X' U_z."""
-    data, loss = objective.data, objective.loss.exact
+    """t, 1 - t, and of U_z, which makes U' = (1 - t) U + t U_z, L* and X' U_z.
+
+    Of rows less the ``mean`` (d,).
+    """
     t, kept, G = balancing_point(residual, data.class_masses)
-    cost = float(loss.conjugate(G, np.arange(len(G))) @ data.class_masses)
-    return t, kept, cost, data.of_classes(objective.variables.mean, G)
+    cost = float(loss.exact.conjugate(G, np.arange(len(G))) @ data.class_masses)
+    return t, kept, cost, data.of_classes(mean, G)
 
 
 def balancing_point(

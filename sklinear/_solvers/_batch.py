@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklinear._data import BLOCK_SCORES, BLOCK_VALUES, FEWEST_ROWS, Data
-from sklinear._duality import balancing_point
+from sklinear._duality import balanced
 from sklinear._losses import Loss
 from sklinear._solvers._curvature import chances
 from sklinear._solvers._preconditioner import FEWEST_ROWS as FEWEST_SAMPLED
@@ -161,12 +161,11 @@ class Batch:
             t, kept, cost = 0.0, 1.0, 0.0
             conjugate = np.vdot(pulled, W) + alpha * np.vdot(W, W) - at.value[b]
             if self.fit_intercept:
-                residual, masses = at.gradient[d, b], part.class_masses
+                residual = at.gradient[d, b]
                 conjugate += np.vdot(residual, params[d, b])
-                t, kept, G = balancing_point(residual, masses)
-                cost = self.loss.conjugate(G, np.arange(len(masses))) @ masses
-                of_classes = part.of_classes(self.variables.mean, G)
-                pulled = kept * pulled + t * of_classes
+                args = part, self.loss, self.variables.mean, residual
+                t, kept, cost, mixed = balanced(*args)
+                pulled = kept * pulled + t * mixed
             dual = -kept * conjugate - t * cost
             dual -= np.vdot(pulled, pulled) / (4 * alpha)
             near[b] = at.value[b] - dual <= tol * at.value[b]
