@@ -85,7 +85,7 @@ class Ascent(DualPoint):
             self.settle(self.twins, *dual)
             self.turn += 1
         visit = epochs.softmax_epoch if self.power == 0 else epochs.hinge_epoch
-        more = (self.lists,) if self.power else ()
+        more = (self.power, self.lists) if self.power else ()
         if not whole and len(rows) > FEW:
             rows = rows[self.gaps[rows] > LEFT * self.gaps[rows].mean()]
         # what few of many rows do takes long to bring 1' U back to 0
@@ -94,8 +94,7 @@ class Ascent(DualPoint):
         self._visits(len(rows))
         loss = 0.0
         for part_rows, part in self._chunks(rng.permutation(rows)):
-            args = part_rows, state, scales, part, packed, self.power, self.gaps
-            loss += visit(*args, *more)
+            loss += visit(part_rows, state, scales, part, packed, self.gaps, *more)
         if whole:
             primal = loss + self.objective.alpha * self._square(state.V)
             self.primal = max(primal, TINY)

@@ -42,8 +42,8 @@ def hinge_epoch(
     scales: Scales,
     order: np.ndarray,
     packed: bool,
-    power: int,
     gaps: np.ndarray,
+    power: int,
     lists: Lists,
 ) -> float:
     """Visit the rows ``order``; their loss, and in ``gaps`` each gap, as they were met.
@@ -171,7 +171,6 @@ def softmax_epoch(
     scales: Scales,
     order: np.ndarray,
     packed: bool,
-    power: int,
     gaps: np.ndarray,
 ) -> float:
     """As ``hinge_epoch``; the gaps are so to second order in q - softmax(s)."""
