@@ -61,7 +61,9 @@ from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 from sklinear._objective import Point, scores_of
 from sklinear._visit import EPS, EXTENDED, Visit, roundings, visited
 
-LARGEST_REPEATED = 2**24  # the same of a proof that only rounding keeps from enough
+# Numbers in X times classes up to which a pass that only rounding keeps from enough is
+# repeated in extended precision.
+LARGEST_REPEATED = 2**24
 SPLIT = 1e-9  # relative eigenvalue of a graph that counts as cut
 ROUNDINGS = 8  # of a row's numbers, and some for each class
 ROOM = 2.0**-22  # of a margin: scores as large as 1e8 margins are known so well
@@ -139,10 +141,8 @@ def certificate(
     reach = 1.0
     if isinstance(loss, SquaredHinge):  # about a move that matters, or 1 % of a margin
         reach = min(1.0, np.sqrt(max(value - dual, 1e-4 * value)))
-    shared, args = (loss, alpha, fit_intercept), (reach, witness, rescaled)
-    found, rounding = _proven(
-        data, data, *shared, at, dual, value, *args, visitor or visited
-    )
+    args = alpha, fit_intercept, reach, witness, rescaled
+    found, rounding = _proven(data, data, at, dual, value, *args, visitor or visited)
     hidden = value - dual <= enough * value or rounding > enough * value / 2
     hidden &= found.gap > enough
     small = not data.streamed and data.shape[0] * W.size <= LARGEST_REPEATED
@@ -157,9 +157,7 @@ def certificate(
             centre = found.centre
             at = at._replace(b=at.b + centre.astype(EXTENDED) @ at.W)
         # the solver's own bound is no better than float64
-        again, _ = _proven(
-            data, exact, *shared, at, -np.inf, value, *args, visited, centre
-        )
+        again, _ = _proven(data, exact, at, -np.inf, value, *args, visited, centre)
         found = min(found, again, key=lambda one: one.gap)
     return found.scaled(scale)
 
@@ -167,12 +165,11 @@ def certificate(
 def _proven(
     data: Data,
     exact: Data,
-    loss: Loss,
-    alpha: float,
-    fit_intercept: bool,
     at: Point,
     dual: float,
     value: float,
+    alpha: float,
+    fit_intercept: bool,
     reach: float,
     witness: np.ndarray | Point | None,
     rescaled: bool,
@@ -186,7 +183,7 @@ def _proven(
     """
     if not at.W.flags.c_contiguous:
         at = at._replace(W=turned(at.W.T, at.W.dtype))
-    W, b, (d, k) = at.W, at.b, at.W.shape
+    (loss, W, b), (d, k) = at, at.W.shape
     mean = np.zeros(d)
     if fit_intercept:
         mean += np.asarray(data.class_sums.sum(axis=1)).ravel()
