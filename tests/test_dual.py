@@ -51,8 +51,7 @@ from numba.core import caching
 kind = getattr(caching, "CacheImpl", None) or caching._CacheImpl
 kind._locator_classes = []  # as if no folder could be written to
 import numpy as np
-from sklinear._solvers import _dual
-_dual.import_kernels()
+from sklinear._solvers import _dual_kernels
 from sklinear._solvers._dual_blocks import total
 print(total(np.ones(3)))
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -76,7 +75,7 @@ def dual(
     solved in the space that they span, as in ``newton``.
     O(n d k) time an epoch, O((n + d) k) memory.
     """
-    kernels = import_kernels()
+    check_numba()
     from sklinear._solvers._dual_twins import twins_of
 
     if alpha == 0:
@@ -105,7 +104,7 @@ def dual(
     if not monitor.done:
         last, centred = options.multipliers, objective.replace(variables=variables)
         twins = twins_of(data) if last is None else last.twins
-        ascent = Ascent(kernels, data, centred, start, twins, last)
+        ascent = Ascent(data, centred, start, twins, last)
         epochs = EPOCHS if polish else options.max_iter
         apt, trial = is_tried(data, loss), {}  # to Newton's method
         softmax = isinstance(loss, CrossEntropy)
@@ -166,8 +165,8 @@ def _in_row_space(
     own.history = monitor.history
     own.split = lambda params: options.widen(*space.widen(*inside.split(params)))
     offer_priors(inside, own)
-    shared = ascent.kernels, rotated, inside, space.narrow(*start), ascent.twins
-    narrow = Ascent(*shared, options.multipliers)
+    own_start, last = space.narrow(*start), options.multipliers
+    narrow = Ascent(rotated, inside, own_start, ascent.twins, last)
     lost = Descent(narrow, inside, own, epochs, trial).run(options.rng)
     monitor.pending = own.pending
     if own.guess < monitor.guess:
@@ -221,13 +220,12 @@ def _go_on_in_row_space(
     )
 
 
-def import_kernels() -> Any:
-    """The compiled loops, or what to do to have them."""
-    from sklinear._solvers import _dual_blocks, _dual_kernels
+def check_numba() -> None:
+    """Compiled loops need it."""
+    from sklinear._solvers import _dual_blocks
 
     if _dual_blocks.numba is None:
         raise ImportError(
             "solver='dual' needs numba, which cannot be imported "
             f'({_dual_blocks.missing}): pip install "sklinear[fast]".'
         )
-    return _dual_kernels

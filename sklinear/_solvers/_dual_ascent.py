@@ -33,7 +33,6 @@ class Ascent(DualPoint):
 
     def __init__(
         self,
-        kernels: Any,
         data: Data,
         objective: Objective,
         start: tuple[np.ndarray, np.ndarray],
@@ -46,7 +45,7 @@ class Ascent(DualPoint):
         self.work: Any = None
         self.room: Any = None
         self.at_work, self.reused = False, 0
-        super().__init__(kernels, data, objective, start, multipliers)
+        super().__init__(data, objective, start, multipliers)
         self.least = self.scales.intercept
         self.settle, self.twins, self.turn = _dual_twins.settle, twins, 0
         clear = _dual_twins.are_clear

@@ -32,12 +32,12 @@ class DualPoint:
 
     def __init__(
         self,
-        kernels: Any,
         data: Data,
         objective: Objective,
         start: tuple[np.ndarray, np.ndarray],
         multipliers: Multipliers | None = None,
     ):
+        from sklinear._solvers import _dual_kernels as kernels
         from sklinear._solvers import _dual_moves
 
         (n, d), k = data.X.shape, data.n_classes
