@@ -120,7 +120,8 @@ def sgd(
         span.go(W, b)
         if n_searches:
             span.descend(smooth, metric.direction, n_searches, options.tol)
-            centre = multipliers(smooth, span)
+            if isinstance(smooth, Hinge):
+                centre = smooth.multipliers(span.scores + span.b, data.y)
         value, activity = assess(span, smooth)
         if not n_searches:
             check_finite(np.array(value), options)
@@ -185,16 +186,6 @@ def smoothed(loss: Loss, left: float, centre: np.ndarray | None = None) -> Loss:
     if not isinstance(loss, Hinge):
         return loss
     return Hinge(loss.delta, width=loss.delta * max(left, 0.02), centre=centre)
-
-
-def multipliers(loss: Loss, span: Span) -> np.ndarray | None:
-    """Of a rounded hinge's margins, (n, k): its next centre."""
-    if not isinstance(loss, Hinge):
-        return None
-    y = span.data.y
-    centre = loss(span.scores + span.b, y)[1]
-    centre[np.arange(len(y)), y] = 0
-    return centre
 
 
 def run_epoch(
