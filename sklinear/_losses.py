@@ -316,10 +316,11 @@ class Hinge(Margin):
         self, scores: np.ndarray, y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values and gradient, and the values of the hinge itself."""
+        if not self.width:
+            return super().both(scores, y)
         margins = self.margins(scores, y)
-        exact = np.maximum(margins, 0).sum(axis=1) if self.width else None
-        values, gradient = self._evaluated(margins, y)
-        return values, gradient, values if exact is None else exact
+        exact = np.maximum(margins, 0).sum(axis=1)
+        return *self._evaluated(margins, y), exact
 
     def _evaluated(
         self, margins: np.ndarray, y: np.ndarray

@@ -17,7 +17,7 @@ CHEAP_HINGE = 1e7  # the same of the hinge, which it takes ten times the steps
 def is_dense(objective: Objective) -> bool:
     """Whether Newton steps are taken with the Hessian written out: for the softmax, to
     which all rows add, that of a sample preconditions conjugate gradients."""
-    (d1, k), n = objective.shape, objective.data.shape[0]
+    d1, k = objective.shape
     if is_cheap(objective):
         return True
     if is_sampled(objective):
@@ -27,7 +27,7 @@ def is_dense(objective: Objective) -> bool:
     if objective.data.streamed and hinge and not wide:
         return True  # conjugate gradients take many passes, where few margins bend
     wide &= isinstance(loss, CrossEntropy)
-    return n * (d1 * k) ** 2 + (d1 * k) ** 3 <= DENSE and not wide
+    return _cost(objective) <= DENSE and not wide
 
 
 def is_sampled(objective: Objective) -> bool:

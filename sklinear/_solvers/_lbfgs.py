@@ -45,12 +45,10 @@ def variables(data: Data, loss: Loss, alpha: float, fit_intercept: bool) -> Vari
 
 def finish(objective: Objective, monitor: Monitor) -> None:
     """L-BFGS from the monitor's point, and Newton's method from where that ends."""
-    loss = objective.loss
+    loss, rounded = objective.loss, objective
     if isinstance(loss, Hinge):
         rounded = objective.replace(loss=Hinge(loss.delta, width=loss.delta))
-        approach(rounded, monitor)
-    else:
-        approach(objective, monitor)
+    approach(rounded, monitor)
     if not monitor.spent:
         assert monitor.params is not None
         exact = objective.replace(data=objective.data.astype(np.float64))
