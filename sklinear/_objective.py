@@ -144,10 +144,10 @@ class Objective:
         return self.data.total(bend_intercept, at)
 
     def rows(
-        self, block: Block, scores: np.ndarray, conjugate: bool = False
+        self, block: Block, scores: np.ndarray
     ) -> tuple[float, float, np.ndarray, float]:
         """Value, primal value, U and conjugate of one block, from its scores."""
-        return weigh(self.loss.rows(block.rows), block, scores, conjugate)
+        return weigh(self.loss.rows(block.rows), block, scores, conjugate=True)
 
     def assemble(
         self,

@@ -41,7 +41,7 @@ def tidied(
     if not (fit_intercept and alpha > 0 and np.isfinite(found.gap)):
         return found
     found = _without_constants(data, alpha, found)
-    return centred(data, loss, fit_intercept, found)
+    return centred(data, loss, found)
 
 
 def _without_constants(data: Data, alpha: float, found: Solution) -> Solution:
@@ -76,7 +76,7 @@ def _extent(data: Data, features: np.ndarray) -> Least:
     return found
 
 
-def centred(data: Data, loss: Loss, fit_intercept: bool, found: Solution) -> Solution:
+def centred(data: Data, loss: Loss, found: Solution) -> Solution:
     """An exact optimum of the hinge, its intercept in the middle of those there are.
 
     W is unique, b is not where too few margins are 0 to hold it, as under a strong
@@ -89,8 +89,7 @@ def centred(data: Data, loss: Loss, fit_intercept: bool, found: Solution) -> Sol
     mean depends on nothing but the set of the optima. O(n d k + k^3) time, a pass or
     two that keep O(k^2) numbers.
     """
-    exact = isinstance(loss, Hinge) and found.gap <= POLISHED and found.value > 0
-    if not (exact and fit_intercept):
+    if not (isinstance(loss, Hinge) and found.gap <= POLISHED and found.value > 0):
         return found
     data = data.astype(np.float64)
     at = Point(loss, found.coef, found.intercept)

@@ -233,25 +233,14 @@ def _sampled_inverse(
     importance: np.ndarray,
     drawn: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """(d1, d1), from the second derivatives (n,) in one class's score."""
-    H = _sampled_block(objective, importance, *drawn, single)
-    return _inverse(objective, ridge, H, single)
-
-
-def _sampled_block(
-    objective: Objective,
-    importance: np.ndarray,
-    rows: np.ndarray,
-    chance: np.ndarray,
-    single: bool,
-) -> np.ndarray:
-    """One class's block (d1, d1) of the loss's Hessian, by rows that stand for it."""
-    d1 = objective.shape[0]
+    """(d1, d1), from the second derivatives (n,) in one class's score, by rows that
+    stand for its block."""
+    (d1, _), (rows, chance) = objective.shape, drawn
     H = np.zeros((d1, d1))
     if len(rows):
         for block in objective.data.sample(rows, importance[rows] / chance, single):
             _add_products(H, objective.features(block), block.weights)
-    return H
+    return _inverse(objective, ridge, H, single)
 
 
 def _add_products(H: np.ndarray, Z: np.ndarray, weights: np.ndarray) -> None:

@@ -59,8 +59,7 @@ def visit_rows(objective: Objective, scores: Arrays) -> Sums:
     """The sums at scores, block by block."""
     value = primal = conjugate = 0.0
     U = []
-    rows = partial(objective.rows, conjugate=True)
-    for v, p, u, c in objective.data.each(rows, scores):
+    for v, p, u, c in objective.data.each(objective.rows, scores):
         value, primal, conjugate = value + v, primal + p, conjugate + c
         U.append(u)
     return Sums(value, primal, conjugate, U)
