@@ -15,6 +15,7 @@ import numpy as np
 
 # maps a change of the scores (n, k) to the change of the weighted score gradient
 HessianProduct = Callable[[np.ndarray], np.ndarray]
+TINY = 1e-20  # exp of a score below the largest from which on logs are exact
 Past = tuple[tuple[np.ndarray, np.ndarray, float], ...]  # W, b and a width each
 
 
@@ -115,8 +116,8 @@ class CrossEntropy(Loss):
         flat[true] = 0
         others = gradient.sum(axis=1)
         total = others + true_term  # (n,), >= 1
-        values = np.log1p(others / np.maximum(true_term, _TINY))
-        far = np.flatnonzero(true_term < _TINY)
+        values = np.log1p(others / np.maximum(true_term, TINY))
+        far = np.flatnonzero(true_term < TINY)
         values[far] = np.log(total[far]) - own[far]
         gradient /= total[:, None]
         flat[true] = -others / total
@@ -176,9 +177,6 @@ class CrossEntropy(Loss):
         leeway = gradient * (1 + gradient[index])[:, None]
         leeway[index] = 0
         return leeway
-
-
-_TINY = 1e-20  # exp of a score below the largest from which on logs are exact
 
 
 def _true_entries(array: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from sklinear._data import Data
-from sklinear._losses import CrossEntropy, Hinge
+from sklinear._losses import TINY, CrossEntropy, Hinge
 from sklinear._objective import Point
 from sklinear._solvers._dual_blocks import compiled, largest
 from sklinear._visit import EPS, LARGEST_EXACT, Visit, bent, roundings, visited
-
-TINY = 1e-20  # exp of a score below the largest from which on logs are exact
 
 
 def visited_compiled(
