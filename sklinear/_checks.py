@@ -191,19 +191,24 @@ def check_block(X: Any, name: str) -> Any:
 
 def check_block_weights(sample_weight: Any, n: int) -> np.ndarray:
     """Weights (n,) of some rows, float64 and >= 0; there all may be 0."""
+    weights = finite_weights(sample_weight, n)
+    check_sign(weights)
+    return weights
+
+
+def finite_weights(sample_weight: Any, n: int) -> np.ndarray:
+    """Weights (n,) of some rows, float64, of any sign."""
     if sample_weight is None:
         return np.ones(n)
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n, sample_weight)
-    weights = check_array(
+    return check_array(
         column_or_1d(sample_weight),
         ensure_2d=False,
         dtype=np.float64,
         ensure_min_samples=0,
         input_name="sample_weight",
     )
-    check_sign(weights)
-    return weights
 
 
 def check_sign(weights: np.ndarray) -> None:

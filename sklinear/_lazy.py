@@ -9,8 +9,9 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklinear._checks import finite_weights
 from sklinear._dispatch import computed, named
 from sklinear._distributed import (
     aligned,
@@ -104,15 +105,9 @@ def _labels_like(y: Any, labels: np.ndarray) -> np.ndarray:
 
 def _weights(sample_weight: Any, n: int) -> np.ndarray:
     """Finite weights (n,) of some rows."""
-    if sample_weight is None or isinstance(sample_weight, Real):
-        sample_weight = np.full(n, 1.0 if sample_weight is None else sample_weight)
-    return check_array(
-        column(sample_weight, "sample_weight"),
-        ensure_2d=False,
-        dtype=np.float64,
-        ensure_min_samples=0,
-        input_name="sample_weight",
-    )
+    if not (sample_weight is None or isinstance(sample_weight, Real)):
+        sample_weight = column(sample_weight, "sample_weight")
+    return finite_weights(sample_weight, n)
 
 
 def _of_block(
