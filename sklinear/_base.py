@@ -57,11 +57,6 @@ STREAMING = {"auto", "lbfgs", "newton"}  # solvers that need no row twice in a v
 class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     """What the two estimators share: everything but the loss."""
 
-    _doc_link_module = "sklinear"
-    _doc_link_template = (
-        "https://sklinear.readthedocs.io/en/stable/api.html#sklinear.{class_name}"
-    )
-
     _parameter_constraints: ClassVar[dict[str, list]] = {
         "alpha": [Interval(Real, 0, np.inf, closed="left")],
         "fit_intercept": ["boolean"],
@@ -79,21 +74,12 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         "verbose": ["verbose"],
     }
 
-    def _doc_link_url_param_generator(self) -> dict[str, str]:
-        """What the documentation's address is made of."""
-        return {"class_name": type(self).__name__}
-
     def _problem(self) -> tuple[Loss, float, float, float]:
         """The loss with delta = 1, its alpha, the scales of scores and objective.
 
         By the identities that make delta one knob with alpha.
         """
         raise NotImplementedError
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model to data.

@@ -66,10 +66,6 @@ SHARED = ("fit_intercept", "class_weight", "solver", "tol", "max_iter", "random_
 class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     """What the two searches share: everything but the grid."""
 
-    _doc_link_module = LinearClassifier._doc_link_module
-    _doc_link_template = LinearClassifier._doc_link_template
-    _doc_link_url_param_generator = LinearClassifier._doc_link_url_param_generator
-
     _parameter_constraints: ClassVar[dict[str, list]] = {
         "alphas": [Interval(Integral, 1, MOST_ALPHAS, closed="both"), "array-like"],
         "cv": ["cv_object"],
@@ -122,11 +118,6 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         """The values of each parameter, for these alphas."""
         raise NotImplementedError
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
     def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> Self:
         """Cross-validate every cell of the grid, and fit the best to all samples.
 
@@ -178,7 +169,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         weights = self._sample_weights(X, sample_weight)
         classes, labels, total = self._labels_and_weights(y, weights)
         X = loaded(X, len(classes))
-        alphas = self._alphas(Data(X, labels, total, labels.max() + 1))
+        alphas = self._alphas(Data(X, labels, total, len(classes)))
         cells = self._cells(alphas)
         if sample_weight is not None:
             params = {**params, "sample_weight": weights}
