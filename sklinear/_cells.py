@@ -73,7 +73,7 @@ class Search:
     """What every task of a search needs to know."""
 
     X: Any  # (n, d), valid
-    given: Any  # X as the user gave it, where that is a frame
+    given: Any  # the same, or the frame that the user gave: what scorers see
     y: Any  # (n,), as the user gave it
     sample_weight: np.ndarray | None  # (n,)
     template: LinearClassifier
@@ -86,11 +86,6 @@ class Search:
     n_splits: int
     options: Options
     verbose: int
-
-    @property
-    def multimetric(self) -> tuple[str, ...]:
-        """Names of several scorers; none if there is one."""
-        return tuple(getattr(self.scorer, "_scorers", ()))
 
     @property
     def stays(self) -> bool:
@@ -304,7 +299,8 @@ class _Scorer:
 
     def _scores(self, model: LinearClassifier) -> tuple[Any, list[str]]:
         """What the scorer says, nan where it fails, and the errors."""
-        search, names, held_out = self.search, self.search.multimetric, self.held_out
+        search, held_out = self.search, self.held_out
+        names = tuple(getattr(search.scorer, "_scorers", ()))  # of several
         blind = search.log_losses if len(held_out.unseen) else []
         unseen = [
             "ValueError: the log loss of held-out rows needs all of their classes in "
@@ -313,9 +309,7 @@ class _Scorer:
         if blind and not names:
             return math.nan, unseen
         # a copy for each, in case a scorer changes it
-        X = _safe_indexing(
-            search.X if search.given is None else search.given, held_out.rows
-        )
+        X = _safe_indexing(search.given, held_out.rows)
         try:
             scores = search.scorer(model, X, held_out.y, **held_out.params)
         except Exception:
@@ -352,11 +346,10 @@ def tell(
     search: Search, caller: Any, context: Any, fold: Fold, model: Any = None
 ) -> None:
     """One task of the callbacks: a cell on a fold, whose model is None if it failed."""
-    X = search.X if search.given is None else search.given
     weights = search.sample_weight
     task = {
         "estimator": caller,
-        "X": lambda: _safe_indexing(X, fold.train),
+        "X": lambda: _safe_indexing(search.given, fold.train),
         "y": lambda: _safe_indexing(search.y, fold.train),
         "metadata": None
         if weights is None

@@ -192,7 +192,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         fits = len(cells) * n_splits
         search = Search(
             X=X,
-            given=given if hasattr(given, "columns") else None,
+            given=given if hasattr(given, "columns") else X,
             y=given_y,
             sample_weight=None if sample_weight is None else weights,
             template=self._template(),
