@@ -276,11 +276,7 @@ class _Scorer:
         The very steps of accuracy_score and log_loss, without their validation, and
         with all of the model's classes known, not only those of the fold's rows.
         """
-        coef, intercept = rows_of(solution.coef, solution.intercept, self.dtype)
-        model = copy.copy(self.search.template)
-        model.coef_, model.intercept_ = coef, intercept
-        model.classes_ = self.group.classes
-        held_out = self.held_out
+        model, held_out = self._predictor(solution), self.held_out
         parts = [
             model._decide(self.search.X[held_out.rows[cut : cut + ROWS_AT_A_TIME]])
             for cut in range(0, len(held_out.rows), ROWS_AT_A_TIME)
@@ -325,15 +321,18 @@ class _Scorer:
             scores[name] = math.nan if failed else _number(score, name)
         return scores, errors + unseen * bool(blind)
 
-    def model(self, cell: Cell, solution: Solution) -> LinearClassifier:
-        """The plain estimator, as if it had been fitted with a cell's parameters."""
+    def _predictor(self, solution: Solution, scale: float = 1.0) -> LinearClassifier:
+        """The plain estimator with the coefficients of a solution."""
         model = copy.copy(self.search.template)
-        model.__dict__.update(cell.params)
-        coef, intercept = rows_of(
-            solution.coef, solution.intercept, self.dtype, cell.scale
-        )
+        coef, intercept = rows_of(solution.coef, solution.intercept, self.dtype, scale)
         model.coef_, model.intercept_ = coef, intercept
         model.classes_ = self.group.classes
+        return model
+
+    def model(self, cell: Cell, solution: Solution) -> LinearClassifier:
+        """The plain estimator, as if it had been fitted with a cell's parameters."""
+        model = self._predictor(solution, cell.scale)
+        model.__dict__.update(cell.params)
         model.n_iter_ = len(solution.history)
         factor = cell.scale_of_objective
         model.loss_curve_ = [factor * value for value in solution.history]
