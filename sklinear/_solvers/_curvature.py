@@ -91,12 +91,23 @@ def hessian(
     rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
     if not len(rows):
         return whole_hessian(objective, scores)
+    return whole_hessian(*sampled(objective, scores, rows, chance, single))
+
+
+def sampled(
+    objective: Objective,
+    scores: Arrays,
+    rows: np.ndarray,
+    chance: np.ndarray,
+    single: bool = False,
+) -> tuple[Objective, Arrays]:
+    """The objective of some rows, drawn with chances (n,), and their scores."""
     some = np.concatenate(scores)[rows]
-    few = data.sample(rows, data.weights[rows] / chance[rows], single)
+    weights = objective.data.weights[rows] / chance[rows]
+    few = objective.data.sample(rows, weights, single)
     some = some.astype(few.dtype, copy=False)
     sample = objective.replace(data=few, loss=objective.loss.rows(rows))
-    parts = [np.asfortranarray(some[block.rows]) for block in sample.data]
-    return whole_hessian(sample, parts)
+    return sample, [np.asfortranarray(some[block.rows]) for block in few]
 
 
 def is_moderate(objective: Objective) -> bool:

@@ -25,6 +25,7 @@ from sklinear._solvers._curvature import (
     StreamedHessian,
     chances,
     diagonals,
+    sampled,
 )
 from sklinear._solvers._preconditioner import Precondition, Preconditioner
 from sklinear._solvers._solution import Monitor
@@ -184,10 +185,7 @@ def sampled_whole(
     count = max(ROWS_A_FEATURE * d1, len(data.y) / 32, SAMPLED / (d1 * k) ** 2)
     chance = chances(importance, count)
     rows = np.flatnonzero(rng.random_sample(len(chance)) < chance)
-    some = data.sample(rows, data.weights[rows] / chance[rows])
-    few = objective.replace(data=some, loss=objective.loss.rows(rows))
-    parts = np.concatenate(scores)[rows]
-    H = written_out(few, [np.asfortranarray(parts[block.rows]) for block in some])
+    H = written_out(*sampled(objective, scores, rows, chance))
     return factored(objective, H, ridge), len(rows) * float(d1 * k) ** 2
 
 
