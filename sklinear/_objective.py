@@ -115,11 +115,7 @@ class Objective:
 
     def _added(self, parts: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Centred X' U (d, k) and 1' U (k,) from those of each block."""
-        pulled, residual = None, np.zeros(self.data.n_classes)
-        for part, sums in parts:
-            pulled = _add(pulled, part)
-            residual += sums
-        assert pulled is not None
+        pulled, residual = _summed(parts, self.data.n_classes)
         return self._centred(pulled, residual), residual
 
     def evaluate(self, params: np.ndarray, conjugate: bool = False) -> Evaluation:
@@ -341,13 +337,11 @@ def curve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """X' H (d, k) and 1' H (k,), H (n, k) the Hessian's product with the scores of a
     direction (W, b)."""
-    pulled, residual = None, np.zeros(data.n_classes)
-    for block, loss, (scores, change) in visits(data, at, direction):
-        bent = loss.hessian(scores, block.y, block.weights)(change)
-        pulled = _add(pulled, pulled_back(block.X, bent))
-        residual += bent.sum(axis=0, dtype=np.float64)
-    assert pulled is not None
-    return pulled, residual
+    parts = (
+        _pulled(block, loss.hessian(scores, block.y, block.weights)(change))
+        for block, loss, (scores, change) in visits(data, at, direction)
+    )
+    return _summed(parts, data.n_classes)
 
 
 def bend_intercept(data: Data, at: Point) -> np.ndarray:
@@ -380,6 +374,16 @@ def probe(
 def _working(data: Data, W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """W and b in the precision of the products with X."""
     return W.astype(data.dtype, copy=False), b.astype(data.dtype, copy=False)
+
+
+def _summed(parts: Iterable[Any], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """X' U (d, k) and 1' U (k,) from those of each block."""
+    pulled, residual = None, np.zeros(k)
+    for part, sums in parts:
+        pulled = _add(pulled, part)
+        residual += sums
+    assert pulled is not None
+    return pulled, residual
 
 
 def _add(total: np.ndarray | None, part: np.ndarray) -> np.ndarray:
