@@ -203,13 +203,12 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 self._certificate = proven_length(take, proof, *asked)
                 known = scale_of_objective * self._certificate.value
                 history[-1] = min(history[-1], known)  # of what may be longer
-        if not np.isnan(solution.gap):
-            exact = solution.value == 0 and alpha > 0
-            self.dual_gap_ = solution.gap if exact else self._certificate.gap
-            own = checksum(self)
-            centre = spread(self._certificate.centre[None], columns, n_features)[0]
-            self._certificate = self._certificate._replace(of=own, centre=centre)
-            solution = replace(solution, converged=self.dual_gap_ <= self.tol)
+                exact = solution.value == 0 and alpha > 0
+                self.dual_gap_ = solution.gap if exact else self._certificate.gap
+                own = checksum(self)
+                centre = spread(self._certificate.centre[None], columns, n_features)[0]
+                self._certificate = self._certificate._replace(of=own, centre=centre)
+                solution = replace(solution, converged=self.dual_gap_ <= self.tol)
         data.close()
         listener.close(history[-1], getattr(self, "dual_gap_", np.nan))
         return solution, listener.stopped

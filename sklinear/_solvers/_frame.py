@@ -43,18 +43,9 @@ def framed(
     if n < d and n <= LARGEST_FACTOR and not data.streamed:
         space = RowSpace.of(data, fit_intercept)
         if space.data.X.shape[1]:
-            narrow = space.narrow(*start)
+            shared = solve, variables, space.data, loss, alpha, fit_intercept
             inside = options._replace(widen=space.widen)
-            found = framed(
-                solve,
-                variables,
-                space.data,
-                loss,
-                alpha,
-                fit_intercept,
-                narrow,
-                inside,
-            )
+            found = framed(*shared, space.narrow(*start), inside)
             start = space.widen(found.coef, found.intercept)
             monitor.history = found.history
     scaled = variables(data, loss, alpha, fit_intercept)
