@@ -22,8 +22,8 @@ from sklinear._data import Data
 
 # Beyond this many features a (d, d) factor costs more than it saves.
 LARGEST_FACTOR = 1024
-ROUNDED = 8.0  # units in the last place of a mean, that centred numbers may be off
 LARGEST_SPARSE_FACTOR = 128  # where a product with it may have many more terms than X
+ROUNDED = 8.0  # units in the last place of a mean, that centred numbers may be off
 
 
 @dataclass(frozen=True)

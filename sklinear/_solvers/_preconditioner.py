@@ -41,7 +41,8 @@ FLOOR = 1e-7  # added to a block, relative to its mean curvature: rounding
 
 
 class Preconditioner:
-    """The inverse of the Hessian's diagonal blocks, one a class; kept while it pays.
+    """The inverse of the Hessian's diagonal blocks, one a class, or, of a dense one,
+    of that of some rows; kept while it pays.
 
     It is built anew when the steps taken with it have cost as much as building it.
     """
