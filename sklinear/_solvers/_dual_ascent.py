@@ -48,10 +48,8 @@ class Ascent(DualPoint):
         super().__init__(data, objective, start, multipliers)
         self.least = self.scales.intercept
         self.settle, self.twins, self.turn = _dual_twins.settle, twins, 0
-        clear = _dual_twins.are_clear
-        if twins and not clear(
-            twins, data.weights, self.rows.squares, self.scales.coef
-        ):
+        sizes = data.weights, self.rows.squares, self.scales.coef
+        if twins and not _dual_twins.are_clear(twins, *sizes):
             self.twins = None
         numbers, k = len(self.rows.data), data.n_classes
         self.works = self.power > 0 and data.sparse and k > MANY
