@@ -37,7 +37,7 @@ from sklinear._checks import (
     stream_classes,
     weights_of_classes,
 )
-from sklinear._data import Data, computing_dtype, spread
+from sklinear._data import Data, computing_dtype, scattered
 from sklinear._distributed import Blocks, is_dask, without_rows
 from sklinear._lengths import proven_length
 from sklinear._losses import Loss
@@ -157,7 +157,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         def fitted(W: np.ndarray, b: np.ndarray) -> dict[str, Any]:
             """The attributes that prediction needs."""
             coef, intercept = rows_of(W, b, data.dtype, scale)
-            coef = spread(coef, columns, n_features)
+            coef = scattered(coef, columns, n_features)
             return {"classes_": classes, "coef_": coef, "intercept_": intercept}
 
         self._forget_proofs()
@@ -205,9 +205,9 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 history[-1] = min(history[-1], known)  # of what may be longer
                 exact = solution.value == 0 and alpha > 0
                 self.dual_gap_ = solution.gap if exact else self._certificate.gap
-                own = checksum(self)
-                centre = spread(self._certificate.centre[None], columns, n_features)[0]
-                self._certificate = self._certificate._replace(of=own, centre=centre)
+                best = self._certificate
+                centre = scattered(best.centre[None], columns, n_features)[0]
+                self._certificate = best._replace(of=checksum(self), centre=centre)
                 solution = replace(solution, converged=self.dual_gap_ <= self.tol)
         data.close()
         listener.close(history[-1], getattr(self, "dual_gap_", np.nan))

@@ -310,7 +310,7 @@ def turned(
     return out
 
 
-def spread(part: np.ndarray, columns: np.ndarray | None, d: int) -> np.ndarray:
+def scattered(part: np.ndarray, columns: np.ndarray | None, d: int) -> np.ndarray:
     """The numbers (m, some) of some columns among d of them, the others 0."""
     if columns is None:
         return part
