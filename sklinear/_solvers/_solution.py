@@ -52,7 +52,7 @@ class Multipliers(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What a user can ask of a solver."""
+    """What a user can ask of a solver, and below ``report`` what others ask of it."""
 
     tol: float
     max_iter: int
