@@ -864,3 +864,13 @@ def test_what_epochs_have_proven_of_few_rows_is_not_lost_to_newton(most):
     params = {"solver": "dual", "alpha": 1e-3, "tol": 1e-12, "random_state": 0}
     model = classifier("hinge", max_iter=most, **params).fit(X, y)
     assert 1e-12 < model.dual_gap_ < 1e-5
+
+
+def test_a_looser_tol_takes_no_more_epochs():
+    # the intercept's constraint was left to itself where it cost nearly all of tol
+    pytest.importorskip("numba")
+    rng = np.random.RandomState(1)
+    X = rng.normal(size=(1600, 200))
+    y = (X[:, :4] + rng.normal(size=(1600, 4))).argmax(axis=1)
+    model = classifier("hinge", solver="dual", alpha=80.0, tol=0.1, random_state=0)
+    assert model.fit(X, y).n_iter_ <= 20  # 372, and 12 at 1e-3
