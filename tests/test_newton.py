@@ -570,6 +570,15 @@ def test_features_of_heavy_tails_are_solved(seed, shape, alpha, most):
     assert model.n_iter_ <= most
 
 
+@pytest.mark.parametrize("name, most", [("squared_hinge", 50), ("hinge", 73)])
+def test_a_penalty_that_shortens_steps_is_made_stronger_at_once(name, most):
+    # separable: 58 and 81 where six such steps were taken each time
+    X, y = load_digits(return_X_y=True)
+    model = classifier(name, solver="lbfgs", alpha=1e-5, tol=1e-4).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+    assert model.n_iter_ <= most
+
+
 def test_float32_rows_off_centre_leave_the_last_word_to_float64():
     # without an intercept nothing is centred: float32 scores are too rough for
     # conjugate gradients, which went on in vain (700 iterations)

@@ -41,6 +41,7 @@ SKINNY = 1.5  # times as long an operation takes in a product with few columns
 LAST_RESORT = 3e10  # operations of a dense step where conjugate gradients got nowhere
 IDLE, FLAT = 100, 10  # steps that bring the optimum no nearer, or do not even descend
 EARLY = 6  # of these, where nothing is known yet and they have led nowhere
+EARLIEST, SHORT = 2, 0.2  # or of the first ones, all no more than such a part
 ROUGHLY = 0.5  # gap above which little is known, and which will do at a larger alpha
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 INNER_IDLE = 0.5  # the same where rounding keeps it from being solved any better
@@ -110,7 +111,7 @@ def descend(
                 return not spoilt, objective, state.params
             pace.blocked = True
             continue
-        pace.steps += 1
+        pace.step(preconditioner.length)
         state = following
 
 
@@ -134,6 +135,7 @@ class _Pace:
         """With steps at a new width."""
         self.closest = self.lowest = self.off = np.inf
         self.idle = self.flat = self.steps = 0
+        self.longest = 0.0  # step, as a part of the whole one
 
     def see(self, objective: Objective, state: Iterate, monitor: Monitor) -> bool:
         """Where the last step has led; whether not nearly where it should have."""
@@ -181,11 +183,17 @@ class _Pace:
         self._begin()
         return slow, self.stalls > self.few
 
+    def step(self, length: float) -> None:
+        """A step of such a part was taken."""
+        self.steps += 1
+        self.longest = max(length, self.longest)
+
     def is_lost(self, monitor: Monitor, patience: float) -> bool:
         """Whether steps are too many, or lead nowhere where nothing is known yet."""
         fast = self.off <= self.before / 4
         self.first = self.off if self.steps == 0 else self.first
         nowhere = self.steps >= EARLY and self.off > self.first / 2
+        nowhere |= self.steps >= EARLIEST and self.longest < SHORT
         nowhere &= monitor.gap > ROUGHLY
         many = self.steps >= patience and monitor.gap > 1e-8
         self.before = self.off

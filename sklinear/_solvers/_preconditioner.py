@@ -56,7 +56,7 @@ class Preconditioner:
         self._cost = self._work = 0.0
         self.last = 0.0  # operations of the last step's conjugate gradients
         self.failed = False  # whether some ended before the step was known
-        self._damping = RIDGE
+        self._damping, self.length = RIDGE, 1.0  # of the last step
 
     def __call__(self, build: Callable[[], tuple[Precondition, float]]) -> Precondition:
         """The one at hand, or a new one."""
@@ -73,6 +73,7 @@ class Preconditioner:
 
     def took(self, length: float) -> None:
         """A step was taken, or a part of it, after which the next is damped more."""
+        self.length = length
         damping = self._damping / 10 if length == 1 else 10 * self._damping
         self._damping = min(max(damping, LEAST_RIDGE), RIDGE)
 
