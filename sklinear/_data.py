@@ -108,6 +108,7 @@ class Data:
         self.tally = Tally() if tally is None else tally
         self._casts: dict[Any, Data] = {}  # not itself: a cycle would keep X alive
         self._class_sums: Any = None
+        self._excerpt: Data | None = None
 
     def __iter__(self) -> Iterator[Block]:
         mapped = self.X.blocks(self._step, self.dtype) if self.mapped else None
@@ -197,20 +198,18 @@ class Data:
         """Some rows of a mapped X, in memory, in the precision of X; else None."""
         if not self.mapped:
             return None
-        if self.X.excerpt is None:
-            runs = _drawn(self)
+        if self._excerpt is None:
+            runs, tally = _drawn(self), self.tally
             y = np.concatenate([self.y[run] for run in runs])
             weights = np.concatenate([self.weights[run] for run in runs])
-            X, filled = np.empty((len(y), self.shape[1]), self.X.dtype), 0
-            for run in runs:
-                rows = self.X.read(run, self.X.dtype)
-                X[filled : filled + len(rows)] = rows
-                filled += len(rows)
-            self.tally.rows += filled
-            self.X.excerpt = Data(
-                X, y, weights / weights.sum(), self.n_classes, tally=self.tally
+            if self.X.runs != runs:  # those of other labels and weights may be the same
+                self.X.gather(runs)
+                tally.rows += len(y)
+            weights /= weights.sum()
+            self._excerpt = Data(
+                self.X.gathered, y, weights, self.n_classes, tally=tally
             )
-        return self.X.excerpt
+        return self._excerpt
 
     def sample(
         self, rows: np.ndarray, weights: np.ndarray, single: bool = False

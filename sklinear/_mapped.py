@@ -79,7 +79,8 @@ class Mapped:
         assert found is not None
         self.array, self.check = array, check
         self.shape, self.dtype = array.shape, array.dtype
-        self.excerpt: Any = None  # some of its rows, kept for whoever has drawn them
+        self.runs: list[slice] = []  # the last that were gathered
+        self.gathered = np.empty((0, array.shape[1]), array.dtype)
         self._map, self._whole, self.shared = found
         self._releases = self.shared and hasattr(mmap, "MADV_DONTNEED")
         self._address = byte_bounds(np.frombuffer(self._map, np.uint8))[0]
@@ -137,6 +138,16 @@ class Mapped:
             if start <= self._checked:
                 self._checked = stop
         return out
+
+    def gather(self, runs: list[slice]) -> None:
+        """Runs of rows, one below the other, as the file has them; they are kept."""
+        n = sum(run.stop - run.start for run in runs)
+        self.gathered, filled = np.empty((n, self.shape[1]), self.dtype), 0
+        for run in runs:
+            rows = self.read(run, self.dtype)
+            self.gathered[filled : filled + len(rows)] = rows
+            filled += len(rows)
+        self.runs = runs
 
     def blocks(self, step: int, dtype: Any) -> Iterator[tuple[np.ndarray, slice]]:
         """All rows, ``step`` at a time: a block (m, d), and which rows it is.

@@ -164,6 +164,21 @@ def test_iterations_are_passes_whatever_excerpts_are_asked(mapped, monkeypatch, 
     assert model.n_iter_ < float(re.search(r"([0-9.]+) passes", last)[1])
 
 
+def test_an_excerpt_has_the_labels_and_weights_of_those_who_ask(mapped):
+    """Folds share the rows, of which each knows other classes."""
+    rows = _mapped.Mapped(mapped(X), lambda part: None)
+    first = _data.Data(rows, y, np.full(600, 1 / 600), 10)
+    second = _data.Data(rows, y % 3, (np.arange(600) % 2) / 300, 3)
+    assert first.excerpt.n_classes == 10
+    assert second.excerpt.n_classes == 3
+    np.testing.assert_array_equal(first.excerpt.y % 3, second.excerpt.y)
+    assert first.excerpt.X is second.excerpt.X  # read once
+    assert first.tally.rows == len(first.excerpt.y)
+    assert not second.tally.rows
+    for data in (first, second):
+        assert data.excerpt.weights.sum() == pytest.approx(1)
+
+
 def test_an_excerpt_that_misses_the_boundary_does_not_hold_up_a_fit(
     mapped, monkeypatch
 ):

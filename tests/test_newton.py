@@ -570,7 +570,7 @@ def test_features_of_heavy_tails_are_solved(seed, shape, alpha, most):
     assert model.n_iter_ <= most
 
 
-@pytest.mark.parametrize("name, most", [("squared_hinge", 50), ("hinge", 73)])
+@pytest.mark.parametrize(("name", "most"), [("squared_hinge", 50), ("hinge", 73)])
 def test_a_penalty_that_shortens_steps_is_made_stronger_at_once(name, most):
     # separable: 58 and 81 where six such steps were taken each time
     X, y = load_digits(return_X_y=True)
