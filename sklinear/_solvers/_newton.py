@@ -128,7 +128,7 @@ def _on_samples(
             alpha = objective.alpha * np.sqrt(n / count)
             some = objective.replace(data=_of_rows(data, order[:count]), alpha=alpha)
             others = _of_rows(data, order[count : count + few])
-            unseen = _Unseen(objective, others, monitor)
+            unseen = _Unseen(objective, others, monitor, params)
             draft = monitor.detour(DRAFT)
             descend(some, params, draft, False, PATIENCE, preconditioner, 1.0, unseen)
             params = unseen.best
@@ -140,9 +140,11 @@ def _on_samples(
 class _Unseen:
     """Rows that a sample lacks: they tell when it is fitted better than they are."""
 
-    def __init__(self, objective: Objective, data: Data, monitor: Monitor):
+    def __init__(
+        self, objective: Objective, data: Data, monitor: Monitor, params: np.ndarray
+    ):
         self.objective, self.others = objective, objective.replace(data=data)
-        self.monitor, self.best = monitor, np.empty(0)
+        self.monitor, self.best = monitor, params
         self.least, self.worse = np.inf, 0
 
     def __call__(self, params: np.ndarray) -> bool:
