@@ -61,9 +61,10 @@ SMALL_FEW_SPARSE, SMALL_FEW_SPARSE_SOFTMAX = 10**6, 4 * 10**6
 # Of dense rows. Ratios up to which few of them, of many numbers and classes, are left
 # to others: of the softmax, and of the squared hinge.
 EASY_BIG, EASY_BIG_SQUARE = 10.0, 0.03
-# Spread of few of them below which a move for one undoes those for others; of features
-# whose variances are less even it is low for that, and says nothing.
-CORRELATED, EVEN = 0.03, 0.35
+# Part of their directions in which few of them vary, below which a move for one undoes
+# those for others; of features whose variances are less even it is low for that, and
+# says nothing. A direction counts that has more than so much of the variance.
+CORRELATED, EVEN, SLIGHT = 0.12, 0.35, 1e-4
 # Classes from which the softmax is the dual's too, up to this ratio for each of them.
 SEVERAL, EASY_EACH = 20, 0.8
 # Rows a feature to which hinges are tried with the dual, and their squares, features a
@@ -81,7 +82,7 @@ FAIRLY_TALL = 5  # rows a feature: for the hinge of dense rows
 TALLER = 2000  # the same for the hinge, however small
 
 SAMPLE = 1000  # rows that variances are estimated from
-FEW = 500  # rows that their spread is estimated from
+FEW, FEWER = 500, 250  # rows that their spread is estimated from, and their depth
 
 
 def choose(data: Data, loss: Loss, alpha: float, tol: float, fits: int = 1) -> str:
@@ -281,7 +282,7 @@ def _is_correlated(case: _Case) -> bool:
     """Whether moves for one of few dense rows undo those for others."""
     if _is_big(case) and not (case.softmax or case.hinge):
         return False
-    return evenness(case.variances) >= EVEN and _spread(case.data) < CORRELATED
+    return evenness(case.variances) >= EVEN and _depth(case.data) < CORRELATED
 
 
 def is_wide(data: Data) -> bool:
@@ -333,10 +334,26 @@ def _spread(data: Data) -> float:
 
     (sum v)^2 / sum v^2 of the variances v along the principal axes, over their number.
     """
-    n, _ = data.shape
-    X = data.X[:: -(-n // FEW)].astype(np.float64)
-    X -= X.mean(axis=0)
-    X /= np.abs(X).max() or 1.0  # fourth powers follow
-    products = X @ X.T if len(X) < X.shape[1] else X.T @ X
+    products = _products(data, FEW)
     square = float(np.square(products).sum())
     return float(np.trace(products)) ** 2 / (square * len(products)) if square else 0.0
+
+
+def _depth(data: Data) -> float:
+    """The part of their directions that dense rows vary in, however unevenly.
+
+    The effective dimension (Zhang 2005), the sum of v / (v + t), of the variances v
+    along the principal axes, t being ``SLIGHT`` of their sum, over their number.
+    """
+    v = np.maximum(np.linalg.eigvalsh(_products(data, FEWER)), 0.0)
+    slight = SLIGHT * v.sum()
+    return float(np.mean(v / (v + slight))) if slight else 0.0
+
+
+def _products(data: Data, most: int) -> np.ndarray:
+    """Inner products of some dense rows less their mean, or, if fewer, of columns."""
+    n, _ = data.shape
+    X = data.X[:: -(-n // most)].astype(np.float64)
+    X -= X.mean(axis=0)
+    X /= np.abs(X).max() or 1.0  # fourth powers follow
+    return X @ X.T if len(X) < X.shape[1] else X.T @ X
