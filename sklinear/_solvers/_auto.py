@@ -67,9 +67,9 @@ EASY_BIG, EASY_BIG_SQUARE = 10.0, 0.03
 CORRELATED, EVEN, SLIGHT = 0.12, 0.35, 1e-4
 # Classes from which the softmax is the dual's too, up to this ratio for each of them.
 SEVERAL, EASY_EACH = 20, 0.8
-# Rows a feature to which hinges are tried with the dual, and their squares, features a
-# class from which, and that ratio; of LARGE numbers in X times classes.
-TRIED, TRIED_SQUARE, TRIED_A_CLASS, FAR_TRIED = 32, 16, 8, 1e3
+# Rows a feature to which hinges are tried with the dual, and their squares, and
+# features a class from which; of LARGE numbers in X times classes.
+TRIED, TRIED_SQUARE, TRIED_A_CLASS = 32, 16, 8
 # Spread from which each row's multipliers hardly depend on others', where all margins
 # can be met, and ratios up to which they do not, of the hinge and of its square.
 APART, FAR_HINGE, FAR_SQUARE = 0.5, 5e7, 1e12
@@ -229,7 +229,7 @@ def _of_dense(case: _Case) -> str | None:
         several = case.softmax and k >= SEVERAL and size <= HUGE
         if several and case.needed <= EASY_EACH * k:
             return "dual"
-        if is_tried(case.data, case.loss) and case.needed <= FAR_TRIED:
+        if is_tried(case.data, case.loss) and case.needed <= FAR_FEW:
             return "dual"
     met = case.meets and case.alpha > 0 and size > SMALL
     met &= not (case.softmax or case.data.streamed)

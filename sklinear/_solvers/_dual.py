@@ -30,9 +30,9 @@ from sklinear._variables import LARGEST_FACTOR, Variables, choose_variables
 
 NARROW = 3  # features a row from which epochs pay in the space of the rows
 EPOCHS = 30  # of descent before a cheap Newton step is tried
-# Where Newton is apt too: the largest gap at which auto stays, from an epoch on.
-TRIAL_SQUARE = {6: 0.95, 11: 0.75, 16: 0.5, 21: 0.2, 27: 0.1}
-TRIAL_HINGE = {11: 0.95, 16: 0.85, 21: 0.7, 27: 0.5, 33: 0.35}
+# Where Newton is apt too: the largest gap at which auto stays, from an epoch on, of the
+# rows that were worked on. That of all rows tells little: it may be 1 to the last.
+TRIAL_SQUARE, TRIAL_HINGE = {6: 0.43, 11: 0.55}, {6: 0.6, 11: 0.53}
 
 
 @contextmanager
@@ -112,16 +112,17 @@ def dual(
             trial = TRIAL_HINGE if isinstance(loss, Hinge) else TRIAL_SQUARE
         n, d = data.shape
         wide = NARROW * n <= d and n <= LARGEST_FACTOR and not (polish or data.sparse)
-        lost = wide and _in_row_space(ascent, start, monitor, options, epochs, trial)
+        lost = wide and _in_row_space(ascent, start, monitor, options, epochs)
+        failed = False
         if not (lost or monitor.done or monitor.spent):
             descent = Descent(ascent, objective, monitor, epochs, trial)
-            lost = descent.run(options.rng)
+            lost, failed = descent.run(options.rng), descent.failed
         if options.fits > 1 and not lost:
             multipliers = ascent.multipliers()._replace(twins=twins)
         if lost and not polish:
             apt |= softmax and not (data.sparse or is_dense(objective))
             W, b, primal, bound = ascent.certified()
-            if np.isfinite(primal) and not (trial or (apt and softmax)):
+            if np.isfinite(primal) and not (failed or (apt and softmax)):
                 # for Newton's method, that of a hinge where 0 is no better a start
                 params, witness = objective.join(W, b), ascent.witness()
                 monitor.offer(params, primal, bound, witness, keep=True)
@@ -130,7 +131,7 @@ def dual(
             if wide and not over and evenness(variances_of(data)) >= EVEN:
                 return _go_on_in_row_space(objective, monitor, options, apt)
             objective = _go_on(objective, monitor, apt)
-            end = "newton" if trial else None
+            end = "newton" if failed else None
     if polish and not monitor.spent:
         _lbfgs.finish(objective, monitor)
     from sklinear._solvers._dual_proof import visited_compiled
@@ -148,7 +149,6 @@ def _in_row_space(
     monitor: Monitor,
     options: Options,
     epochs: int,
-    trial: dict[int, float],
 ) -> bool:
     """The epochs in the space of the rows, where each reads fewer numbers; whether they
     lead nowhere. The dual variables are the same: what is proven is proven of the rows.
@@ -167,7 +167,7 @@ def _in_row_space(
     offer_priors(inside, own)
     own_start, last = space.narrow(*start), options.multipliers
     narrow = Ascent(rotated, inside, own_start, ascent.twins, last)
-    lost = Descent(narrow, inside, own, epochs, trial).run(options.rng)
+    lost = Descent(narrow, inside, own, epochs, {}).run(options.rng)
     monitor.pending = own.pending
     if own.guess < monitor.guess:
         monitor.guess, monitor.guessed = own.guess, None
