@@ -199,16 +199,13 @@ class Data:
         if not self.mapped:
             return None
         if self._excerpt is None:
-            runs, tally = _drawn(self), self.tally
+            runs = _drawn(self)
             y = np.concatenate([self.y[run] for run in runs])
             weights = np.concatenate([self.weights[run] for run in runs])
-            if self.X.runs != runs:  # those of other labels and weights may be the same
-                self.X.gather(runs)
-                tally.rows += len(y)
             weights /= weights.sum()
-            self._excerpt = Data(
-                self.X.gathered, y, weights, self.n_classes, tally=tally
-            )
+            X, read = self.X.gathered(runs)
+            self.tally.rows += read
+            self._excerpt = Data(X, y, weights, self.n_classes, tally=self.tally)
         return self._excerpt
 
     def sample(

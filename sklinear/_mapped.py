@@ -11,6 +11,7 @@ import mmap
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -79,8 +80,8 @@ class Mapped:
         assert found is not None
         self.array, self.check = array, check
         self.shape, self.dtype = array.shape, array.dtype
-        self.runs: list[slice] = []  # the last that were gathered
-        self.gathered = np.empty((0, array.shape[1]), array.dtype)
+        self._gathered: tuple[list[slice], np.ndarray] | None = None  # the last runs
+        self._gathering = Lock()
         self._map, self._whole, self.shared = found
         self._releases = self.shared and hasattr(mmap, "MADV_DONTNEED")
         self._address = byte_bounds(np.frombuffer(self._map, np.uint8))[0]
@@ -139,15 +140,20 @@ class Mapped:
                 self._checked = stop
         return out
 
-    def gather(self, runs: list[slice]) -> None:
-        """Runs of rows, one below the other, as the file has them; they are kept."""
-        n = sum(run.stop - run.start for run in runs)
-        self.gathered, filled = np.empty((n, self.shape[1]), self.dtype), 0
-        for run in runs:
-            rows = self.read(run, self.dtype)
-            self.gathered[filled : filled + len(rows)] = rows
-            filled += len(rows)
-        self.runs = runs
+    def gathered(self, runs: list[slice]) -> tuple[np.ndarray, int]:
+        """Runs of rows, one below the other, as the file has them; and how many were
+        read: the last are kept, for other labels and weights of the same rows."""
+        with self._gathering:  # of a search's threads the first reads them
+            if self._gathered is not None and self._gathered[0] == runs:
+                return self._gathered[1], 0
+            n = sum(run.stop - run.start for run in runs)
+            out, filled = np.empty((n, self.shape[1]), self.dtype), 0
+            for run in runs:
+                rows = self.read(run, self.dtype)
+                out[filled : filled + len(rows)] = rows
+                filled += len(rows)
+            self._gathered = runs, out
+            return out, n
 
     def blocks(self, step: int, dtype: Any) -> Iterator[tuple[np.ndarray, slice]]:
         """All rows, ``step`` at a time: a block (m, d), and which rows it is.

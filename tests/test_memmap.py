@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -177,6 +178,16 @@ def test_an_excerpt_has_the_labels_and_weights_of_those_who_ask(mapped):
     assert not second.tally.rows
     for data in (first, second):
         assert data.excerpt.weights.sum() == pytest.approx(1)
+
+
+def test_threads_that_ask_for_other_rows_get_their_own(mapped):
+    rows = _mapped.Mapped(mapped(np.repeat(X, 20, axis=0)), lambda part: None)
+    runs = [[slice(a, a + 5000 + a)] for a in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for found, (run,) in zip(
+            pool.map(rows.gathered, 8 * runs), 8 * runs, strict=True
+        ):
+            np.testing.assert_array_equal(found[0], rows.array[run])
 
 
 def test_an_excerpt_that_misses_the_boundary_does_not_hold_up_a_fit(

@@ -300,6 +300,14 @@ def is_tried(data: Data, loss: Loss) -> bool:
     return apt and LARGE < n * d * data.n_classes <= HUGE
 
 
+def is_doubtful(data: Data, loss: Loss) -> bool:
+    """Whether it is to be seen if the dual is quick: of hinges of dense rows, unless
+    all margins can be met, or rows are so many that a strong penalty makes it so."""
+    n, d = data.X.shape
+    apt = not (isinstance(loss, CrossEntropy) or data.sparse or data.streamed)
+    return apt and n <= TRIED * d and not can_all_be_met(data)
+
+
 def can_all_be_met(data: Data) -> bool:
     """Whether rows are so few that every margin can be, whatever the labels."""
     n, d = data.X.shape
@@ -355,5 +363,5 @@ def _products(data: Data, most: int) -> np.ndarray:
     n, _ = data.shape
     X = data.X[:: -(-n // most)].astype(np.float64)
     X -= X.mean(axis=0)
-    X /= np.abs(X).max() or 1.0  # fourth powers follow
+    X /= np.abs(X).max() or 1.0  # fourth powers may follow
     return X @ X.T if len(X) < X.shape[1] else X.T @ X

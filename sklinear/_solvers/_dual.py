@@ -13,7 +13,13 @@ from sklinear._duality import relative_gap
 from sklinear._losses import CrossEntropy, Hinge, Loss
 from sklinear._objective import Objective
 from sklinear._solvers import _lbfgs, _newton
-from sklinear._solvers._auto import EVEN, evenness, is_tried, variances_of
+from sklinear._solvers._auto import (
+    EVEN,
+    evenness,
+    is_doubtful,
+    is_tried,
+    variances_of,
+)
 from sklinear._solvers._costs import is_dense, is_polished
 from sklinear._solvers._dual_ascent import Ascent
 from sklinear._solvers._dual_descent import Descent
@@ -32,7 +38,8 @@ NARROW = 3  # features a row from which epochs pay in the space of the rows
 EPOCHS = 30  # of descent before a cheap Newton step is tried
 # Where Newton is apt too: the largest gap at which auto stays, from an epoch on, of the
 # rows that were worked on. That of all rows tells little: it may be 1 to the last.
-TRIAL_SQUARE, TRIAL_HINGE = {6: 0.43, 11: 0.55}, {6: 0.6, 11: 0.53}
+TRIAL_SQUARE = {6: 0.43, 11: 0.6, 16: 0.42, 21: 0.35, 27: 0.3}
+TRIAL_HINGE = {6: 0.6, 11: 0.46, 16: 0.42, 21: 0.4, 27: 0.36}
 
 
 @contextmanager
@@ -108,7 +115,7 @@ def dual(
         epochs = EPOCHS if polish else options.max_iter
         apt, trial = is_tried(data, loss), {}  # to Newton's method
         softmax = isinstance(loss, CrossEntropy)
-        if options.on_trial and apt:
+        if options.on_trial and is_doubtful(data, loss):
             trial = TRIAL_HINGE if isinstance(loss, Hinge) else TRIAL_SQUARE
         n, d = data.shape
         wide = NARROW * n <= d and n <= LARGEST_FACTOR and not (polish or data.sparse)
@@ -120,7 +127,7 @@ def dual(
         if options.fits > 1 and not lost:
             multipliers = ascent.multipliers()._replace(twins=twins)
         if lost and not polish:
-            apt |= softmax and not (data.sparse or is_dense(objective))
+            apt |= failed or (softmax and not (data.sparse or is_dense(objective)))
             W, b, primal, bound = ascent.certified()
             if np.isfinite(primal) and not (failed or (apt and softmax)):
                 # for Newton's method, that of a hinge where 0 is no better a start

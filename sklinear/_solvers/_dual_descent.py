@@ -38,8 +38,8 @@ class Descent:
     after one that failed for half of what was missing. The objective, half of one, is
     seen where all rows were visited, if somebody wants to know, else at twice as many
     epochs each time, at least; as often it is asked whether the epochs left will do for
-    dense rows. A ``trial`` has the largest gap to stay at, from an epoch on, that is
-    left of rows which were worked on until all were visited.
+    dense rows. A ``trial`` has the largest gap to stay at, from an early epoch on, that
+    is left of rows which were worked on until all were visited.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Descent:
         self.seen = float(FIRST_SEEN)
         # when the gap was last compared, and what it was
         self.known, self.was = 1, np.inf
-        self.worked = np.inf  # the gap that the last epoch met
+        self.worked = np.inf  # the gap that the last epoch met, if of some rows
         self.failed = False  # whether the trial was what ended it
 
     def run(self, rng: np.random.RandomState) -> bool:
@@ -152,11 +152,11 @@ class Descent:
 
     def _leads_nowhere(self, epoch: int, gap: float, whole: bool) -> bool:
         """Whether epochs do, or those left will not do."""
-        trial = [most for first, most in self.trial.items() if first <= epoch]
-        if whole and trial and min(gap, self.worked) > trial[-1]:
+        trial = [most for first, most in self.trial.items() if first <= epoch < LATE]
+        if whole and trial and trial[-1] < self.worked < np.inf:
             self.failed = True
             return True
-        self.worked = gap
+        self.worked = np.inf if whole else gap
         stuck = self.few and whole and gap > STUCK
         lost = stuck or self.ascent.primal > self.at_start
         if epoch >= LOST and (lost or is_dense(self.objective)):
