@@ -732,3 +732,14 @@ def test_the_dual_is_left_by_what_it_makes_of_the_rows_it_works_on(loss, apart, 
     assert model.dual_gap_ <= 1e-4
     assert model.solver_ == (name or "newton")
     assert model.n_iter_ <= 60  # 13 to 38; 176 and 340 without the dual
+
+
+@pytest.mark.parametrize(("rank", "name"), [(5, "newton"), (30, "lbfgs")])
+def test_few_rows_that_fail_a_trial_are_left_to_the_better_of_the_others(rank, name):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    y, F = rng.integers(5, size=1000), rng.normal(size=(1000, rank))
+    X = F @ rng.normal(size=(rank, 400)) + 0.5 * rng.normal(size=(1000, 400))
+    model = classifier("hinge", alpha=1e-3, tol=1e-4, random_state=0).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+    assert model.solver_ == name

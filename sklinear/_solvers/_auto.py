@@ -65,6 +65,7 @@ EASY_BIG, EASY_BIG_SQUARE = 10.0, 0.03
 # those for others; of features whose variances are less even it is low for that, and
 # says nothing. A direction counts that has more than so much of the variance.
 CORRELATED, EVEN, SLIGHT = 0.12, 0.35, 1e-4
+NARROW = 0.03  # spread of few of them below which L-BFGS is slower than Newton
 # Classes from which the softmax is the dual's too, up to this ratio for each of them.
 SEVERAL, EASY_EACH = 20, 0.8
 # Rows a feature to which hinges are tried with the dual, and their squares, and
@@ -306,6 +307,11 @@ def is_doubtful(data: Data, loss: Loss) -> bool:
     n, d = data.X.shape
     apt = not (isinstance(loss, CrossEntropy) or data.sparse or data.streamed)
     return apt and n <= TRIED * d and not can_all_be_met(data)
+
+
+def is_newtons(data: Data) -> bool:
+    """Whether few dense rows that are not the dual's are Newton's, not L-BFGS's."""
+    return _spread(data) < NARROW
 
 
 def can_all_be_met(data: Data) -> bool:

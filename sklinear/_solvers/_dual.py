@@ -17,6 +17,7 @@ from sklinear._solvers._auto import (
     EVEN,
     evenness,
     is_doubtful,
+    is_newtons,
     is_tried,
     variances_of,
 )
@@ -127,7 +128,8 @@ def dual(
         if options.fits > 1 and not lost:
             multipliers = ascent.multipliers()._replace(twins=twins)
         if lost and not polish:
-            apt |= failed or (softmax and not (data.sparse or is_dense(objective)))
+            apt |= softmax and not (data.sparse or is_dense(objective))
+            apt |= failed and is_newtons(data)
             W, b, primal, bound = ascent.certified()
             if np.isfinite(primal) and not (failed or (apt and softmax)):
                 # for Newton's method, that of a hinge where 0 is no better a start
@@ -138,7 +140,7 @@ def dual(
             if wide and not over and evenness(variances_of(data)) >= EVEN:
                 return _go_on_in_row_space(objective, monitor, options, apt)
             objective = _go_on(objective, monitor, apt)
-            end = "newton" if failed else None
+            end = None if not failed else "newton" if apt else "lbfgs"
     if polish and not monitor.spent:
         _lbfgs.finish(objective, monitor)
     from sklinear._solvers._dual_proof import visited_compiled
