@@ -41,7 +41,7 @@ SKINNY = 1.5  # times as long an operation takes in a product with few columns
 LAST_RESORT = 3e10  # operations of a dense step where conjugate gradients got nowhere
 IDLE, FLAT = 100, 10  # steps that bring the optimum no nearer, or do not even descend
 EARLY = 6  # of these, where nothing is known yet and they have led nowhere
-EARLIEST, SHORT = 2, 0.2  # or of the first ones at a width, all but such a part
+EARLIEST, SHORT = 2, 0.2  # or of the first at a width, each less than such a part
 ROUGHLY = 0.5  # gap above which little is known, and which will do at a larger alpha
 INNER = 0.1  # how well, relative to the gap, a smoothed hinge is solved
 INNER_IDLE = 0.5  # the same where rounding keeps it from being solved any better
@@ -135,7 +135,7 @@ class _Pace:
         """With steps at a new width."""
         self.closest = self.lowest = self.off = np.inf
         self.idle = self.flat = self.steps = 0
-        self.longest = 0.0  # step, as a part of the whole one
+        self.longest = 0.0  # of these steps, as a part of the whole one
 
     def see(self, objective: Objective, state: Iterate, monitor: Monitor) -> bool:
         """Where the last step has led; whether not nearly where it should have."""
