@@ -221,6 +221,20 @@ def _masses(
     return labels, np.bincount(places, weights[counted] / largest, len(labels)), largest
 
 
+def _together(numbers: list[int], labels: list[np.ndarray]) -> np.ndarray:
+    """The labels of all blocks, which must be text in each, or numbers in each."""
+    first: dict[bool, int] = {}
+    for i, some in zip(numbers, labels, strict=True):
+        if len(some):
+            first.setdefault(isinstance(some.tolist()[0], str), i)
+    if len(first) > 1:
+        raise ValueError(
+            f"y must hold text or numbers in all blocks, got text in block "
+            f"{first[True]} and numbers in block {first[False]} of y."
+        )
+    return np.concatenate(labels)
+
+
 def _coded(
     rows: tuple[np.ndarray, np.ndarray],
     classes: np.ndarray,
@@ -288,7 +302,7 @@ class Blocks:
         self.rows = persisted(rows, blocks)
         found = computed([dask.delayed(_masses)(row) for row in self.rows], blocks)
         self.unit = max(unit for _, _, unit in found) or 1.0
-        labels = np.concatenate([labels for labels, _, _ in found])
+        labels = _together(self.numbers, [labels for labels, _, _ in found])
         self.labels, places = np.unique(labels, return_inverse=True)
         parts = [
             np.maximum(masses * (unit / self.unit), LEAST_WEIGHT)

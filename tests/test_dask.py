@@ -505,6 +505,23 @@ def test_scores_are_of_valid_labels_and_weights(y, weights, message, lazily):
         model.score(rows.X, y, weights)
 
 
+@pytest.mark.parametrize("dtype", [object, "U1", bool])
+def test_labels_are_text_in_all_blocks_or_in_none(dtype):
+    X, y, _ = PROBLEMS["iris"]
+    y = y == 0 if dtype is bool else y
+    text = y.astype(str).astype(object if dtype is object else str)
+    blocks = [
+        da.from_delayed(dask.delayed(part), part.shape, dtype=object)
+        for part in (y[:50], text[50:])
+    ]
+    message = (
+        "text or numbers in all blocks, got text in block 1 and numbers in block 0"
+    )
+    rows = da.from_array(X, chunks=((50, 100), 4))
+    with pytest.raises(ValueError, match=message):
+        SoftmaxClassifier().fit(rows, da.concatenate(blocks))
+
+
 def test_weights_of_a_wrong_shape_are_called_by_their_name():
     X, y, _ = lazy(PROBLEMS["iris"])
     for weights in ("a", np.ones((150, 2)), da.ones((150, 2), chunks=(40, 2))):
