@@ -386,6 +386,7 @@ def test_without_penalty_there_is_no_bound(loss, solver):
     with pytest.warns(ConvergenceWarning, match="alpha"):
         model.fit(*problem)
     assert model.dual_gap_ == 1
+    assert model.solver_ == ("lbfgs" if solver == "dual" else solver)  # has no dual
     assert np.isfinite(model.coef_).all()
 
 

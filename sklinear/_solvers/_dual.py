@@ -87,7 +87,8 @@ def dual(
     from sklinear._solvers._dual_twins import twins_of
 
     if alpha == 0:
-        return _lbfgs.lbfgs(data, loss, alpha, fit_intercept, start, options)
+        easier = _lbfgs.lbfgs(data, loss, alpha, fit_intercept, start, options)
+        return replace(easier, solver="lbfgs")
     monitor = Monitor.asked(options, len(data.y))
     mean = np.zeros(data.X.shape[1])
     if fit_intercept:
