@@ -128,7 +128,8 @@ def _why(seen: Callable[[Fold], Any], fold: Fold) -> str:
     """Why a fold cannot be fitted, in the labels' own names."""
     try:
         seen(fold)
-    except ValueError:
+    except ValueError as error:
+        error.__suppress_context__ = True  # which speaks of codes
         return format_exc()
     raise AssertionError("integers have no class less than their names")
 

@@ -151,7 +151,10 @@ def at_edge(
     if not any(at_end) or all(at_end) or drawn or np.isnan(mean[best]):
         return []
     which, direction = ("weakest", "smaller") if at_end[0] else ("strongest", "larger")
-    values = ", ".join(f"{key}={value}" for key, value in cells[best].params.items())
+    values = ", ".join(
+        f"{key}={value if isinstance(value, str) else format(value, 'g')}"
+        for key, value in cells[best].params.items()
+    )
     text = (
         f"{name} found the best mean test score at the {which} penalty of its grid "
         f"({values}): a better one may lie beyond. Give {direction} alphas."

@@ -472,6 +472,7 @@ def test_a_fold_that_cannot_be_fitted_is_nan_as_in_grid_search():
     assert [w.category for w in caught] == [FitFailedWarning, UserWarning]
     assert "1 of 2 folds" in str(caught[0].message)
     assert "at least 2 classes" in str(caught[0].message)
+    assert str(caught[0].message).count("Traceback") == 1  # that of the names
     with warnings.catch_warnings(action="ignore"):
         peer = peer_of("svm", cv=splits, tol=TIGHT).fit(X, y)
     assert_same_search(found, peer)
@@ -1044,6 +1045,9 @@ def test_the_best_alpha_at_the_edge_of_the_grid_is_warned_of():
     assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match=r"weakest penalty.*'?alpha=1\b.*smaller"):
         SoftmaxClassifierCV(alphas=[100, 1, 10]).fit(X, y)
+    rounded = np.nextafter(100, 0) * np.array([1, 0.01, 0.1])  # as logspace gives them
+    with pytest.warns(UserWarning, match=r"alpha=1\)"):
+        SoftmaxClassifierCV(alphas=rounded).fit(X, y)
     with warnings.catch_warnings(action="error"):
         SoftmaxClassifierCV(alphas=[1e-2, 1e-4, 1e-7]).fit(X, y)
         SoftmaxClassifierCV(alphas=[1.0]).fit(X, y)  # nothing to choose from
