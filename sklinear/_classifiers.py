@@ -35,15 +35,17 @@ class LinearSVMClassifier(LinearClassifier):
         ``alpha * delta`` changes the labels of the hinge, and no ``delta`` those of its
         square.
     alpha : float, default=1e-3
-        Strength of the penalty, 0 or from 1e-100 to 1e100; LinearSVC with two
-        classes has it at ``C = 1 / (alpha * n_samples)``. With ``alpha=0`` the
-        optimum may be at infinity, where classes can be separated: the fit stops on the
-        way there with a warning.
+        Strength of the penalty, 0 or from 1e-100 to 1e100; LinearSVC with two classes
+        and no intercept, which it penalises, has it at ``C = 1 / (alpha * n_samples)``,
+        for ``delta=1`` (for ``n_samples`` the sum of the weights, where there are any).
+        With ``alpha=0`` nothing is proven unless the loss gets to 0: any other fit
+        warns, with a ``dual_gap_`` of 1, and ``certify`` says True of no row.
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
-        Weights of the classes, multiplied with ``sample_weight``; "balanced" gives all
-        classes the same total.
+        Weights of the classes, multiplied with ``sample_weight``, 1 for those that a
+        dict does not name; "balanced" gives all classes the same total. ``fit`` leaves
+        a class of weight 0 out of ``classes_``.
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         - "lbfgs": full-batch quasi-Newton with Newton steps at the end; ends with a
           proven bound on the distance from the optimum. Features need no scaling.
@@ -85,7 +87,8 @@ class LinearSVMClassifier(LinearClassifier):
         for nearby problems: fits that ``max_iter`` cuts short do not add up to one that
         ends.
     random_state : int, RandomState instance or None, default=None
-        Order of the rows in "sgd" and "dual".
+        Order of the rows in "sgd" and "dual", which "auto" may take: give an int for
+        the same bits every time.
     verbose : int, default=0
         Print a line for each iteration of ``fit``: objective, gap, passes over X and
         time.
@@ -200,14 +203,16 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
     alpha : float, default=1e-3
         Strength of the penalty, 0 or from 1e-100 to 1e100; LogisticRegression
         has it at ``C = 1 / (2 * alpha * n_samples)``, and for two classes at
-        ``C = 1 / (alpha * n_samples)``. With ``alpha=0`` the
-        optimum may be at infinity, where classes can be separated: the fit stops on the
-        way there with a warning.
+        ``C = 1 / (alpha * n_samples)`` (for ``n_samples`` the sum of the weights, where
+        there are any). With ``alpha=0`` the optimum is at infinity where classes can be
+        separated, and nothing is proven in any case: the fit warns, with a
+        ``dual_gap_`` of 1.
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
-        Weights of the classes, multiplied with ``sample_weight``; "balanced" gives all
-        classes the same total.
+        Weights of the classes, multiplied with ``sample_weight``, 1 for those that a
+        dict does not name; "balanced" gives all classes the same total. ``fit`` leaves
+        a class of weight 0 out of ``classes_``.
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         - "lbfgs": full-batch quasi-Newton with Newton steps at the end; ends with a
           proven bound on the distance from the optimum. Features need no scaling.
@@ -249,7 +254,8 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         for nearby problems: fits that ``max_iter`` cuts short do not add up to one that
         ends.
     random_state : int, RandomState instance or None, default=None
-        Order of the rows in "sgd" and "dual".
+        Order of the rows in "sgd" and "dual", which "auto" may take: give an int for
+        the same bits every time.
     verbose : int, default=0
         Print a line for each iteration of ``fit``: objective, gap, passes over X and
         time.

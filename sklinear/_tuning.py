@@ -350,6 +350,9 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     def score(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> float:
         """The score of the refitted model, by ``scoring``.
 
+        Where that is None, accuracy for LinearSVMClassifierCV, and for
+        SoftmaxClassifierCV minus the log loss.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
