@@ -43,19 +43,10 @@ LEARNT = (
 class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
     """Prediction from ``coef_``, ``intercept_`` and ``classes_``."""
 
-    _doc_link_module = "sklinear"
-    _doc_link_template = (
-        "https://sklinear.readthedocs.io/en/stable/api.html#sklinear.{class_name}"
-    )
-
     classes_: np.ndarray
     coef_: Any
     intercept_: np.ndarray
     _certificate: Certificate
-
-    def _doc_link_url_param_generator(self) -> dict[str, str]:
-        """What the documentation's address is made of."""
-        return {"class_name": type(self).__name__}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
