@@ -785,6 +785,17 @@ def test_auto_takes_the_dual_for_hinges_of_many_classes(loss, shape):
     assert choose(data, CrossEntropy(), alpha, 1e-4) == "dual"
 
 
+def test_auto_takes_the_dual_for_wide_rows_of_all_scales():
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    scales = np.exp(3 * rng.normal(size=2000))  # as raw counts of genes have them
+    X, y = scales * np.exp(rng.normal(size=(30, 2000))), np.arange(30) % 3
+    alpha = X.var(axis=0).sum() / 30 / 1e16
+    model = classifier("squared_hinge", alpha=alpha).fit(X, y)
+    assert model.solver_ == "dual"
+    assert model.dual_gap_ <= model.tol  # of lbfgs and newton it is 0.01 or more
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_auto_takes_the_dual_for_texts_of_many_classes(loss):
     # 4 rows a feature and 77 classes, not scaled: L-BFGS took ten times as long or more

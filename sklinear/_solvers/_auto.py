@@ -21,6 +21,9 @@ ROUGH, FINE = 3e-6, 1e-9
 # too many for Newton, and of dense ones. That ratio is ||x||^2 / (alpha n), which the
 # epochs are in proportion to.
 FEW_ROWS, FAR, FAR_FEW = 8, 1e7, 1e12
+# The ratio of the squared hinge from which the others end by rounding, far from the
+# optimum, and features for each row and class up to which the dual does, too.
+BEYOND, THINLY = 1e14, 20
 # Numbers in X, filled as Newton fills them, times squared classes, up to which the
 # other solvers are as quick with few rows as it is to load compiled code.
 SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 10**7
@@ -171,6 +174,12 @@ class _Case:
         """||x||^2 / (alpha n), which the dual's epochs are in proportion to."""
         return float(self.variances.sum() / (self.alpha * self.n))
 
+    @cached_property
+    def beyond(self) -> bool:
+        """Whether it is a squared hinge of which only the dual finds the optimum."""
+        wide = self.d >= THINLY * self.n * self.k
+        return wide and not (self.hinge or self.softmax) and self.needed >= BEYOND
+
 
 def _of_sparse(case: _Case) -> str | None:
     """The solver of sparse rows, but where it is one of the other two."""
@@ -223,7 +232,8 @@ def _of_dense(case: _Case) -> str | None:
     pays = case.usable and size > case.share * (SMALL if case.hinge else SMALL_SQUARE)
     if pays and _is_easy(case):
         return "dual"
-    few = case.few and case.newtons > (SMALL_FEW_SOFTMAX if case.softmax else SMALL_FEW)
+    least = SMALL_FEW_SOFTMAX if case.softmax else SMALL_FEW
+    few = case.few and (case.newtons > least or case.beyond)
     if few and _is_apt(case):
         return "newton" if _is_correlated(case) else "dual"
     if case.alone and pays and case.rough:
@@ -276,7 +286,7 @@ def _is_apt(case: _Case) -> bool:
         if not case.hinge and case.needed <= most:
             return False
     most = FAR if _is_big(case) else FAR_FEW
-    return case.softmax or case.needed <= most
+    return case.softmax or case.beyond or case.needed <= most
 
 
 def _is_correlated(case: _Case) -> bool:
