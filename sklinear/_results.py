@@ -152,7 +152,7 @@ def at_edge(
         return []
     which, direction = ("weakest", "smaller") if at_end[0] else ("strongest", "larger")
     values = ", ".join(
-        f"{key}={value if isinstance(value, str) else format(value, 'g')}"
+        f"{key}={value if isinstance(value, str) else format(float(value), 'g')}"
         for key, value in cells[best].params.items()
     )
     text = (
