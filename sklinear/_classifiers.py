@@ -39,7 +39,8 @@ class LinearSVMClassifier(LinearClassifier):
         and no intercept, which it penalises, has it at ``C = 1 / (alpha * n_samples)``,
         for ``delta=1`` (for ``n_samples`` the sum of the weights, where there are any).
         With ``alpha=0`` nothing is proven unless the loss gets to 0: any other fit
-        warns, with a ``dual_gap_`` of 1, and ``certify`` says True of no row.
+        warns, with a ``dual_gap_`` of 1. ``certify`` says True of no row then, nor of a
+        loss of 0, which many coefficients have.
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None

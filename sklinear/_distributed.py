@@ -213,26 +213,26 @@ def labels_of(y: Any) -> np.ndarray:
 
 def _masses(
     rows: tuple[np.ndarray, np.ndarray],
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """The labels of a block that have weight, how much in units of the largest."""
+) -> tuple[np.ndarray, np.ndarray, float, bool]:
+    """The labels of a block that have weight, how much in units of the largest.
+
+    And whether labels are text.
+    """
     y, weights = rows
     largest, counted = float(weights.max(initial=0)), weights > 0
     labels, places = np.unique(y[counted], return_inverse=True)
-    return labels, np.bincount(places, weights[counted] / largest, len(labels)), largest
+    masses = np.bincount(places, weights[counted] / largest, len(labels))
+    return labels, masses, largest, isinstance(y[0], str)
 
 
-def _together(numbers: list[int], labels: list[np.ndarray]) -> np.ndarray:
-    """The labels of all blocks, which must be text in each, or numbers in each."""
-    first: dict[bool, int] = {}
-    for i, some in zip(numbers, labels, strict=True):
-        if len(some):
-            first.setdefault(isinstance(some.tolist()[0], str), i)
-    if len(first) > 1:
+def _check_kinds(numbers: list[int], texts: list[bool]) -> None:
+    """Labels must be text in all blocks, whatever their weights, or numbers in all."""
+    if len(set(texts)) > 1:
+        text, number = (numbers[texts.index(kind)] for kind in (True, False))
         raise ValueError(
-            f"y must hold text or numbers in all blocks, got text in block "
-            f"{first[True]} and numbers in block {first[False]} of y."
+            f"y must hold text or numbers in all blocks, got text in block {text} and "
+            f"numbers in block {number} of y."
         )
-    return np.concatenate(labels)
 
 
 def _coded(
@@ -301,12 +301,13 @@ class Blocks:
         blocks = all_numbered(lie)
         self.rows = persisted(rows, blocks)
         found = computed([dask.delayed(_masses)(row) for row in self.rows], blocks)
-        self.unit = max(unit for _, _, unit in found) or 1.0
-        labels = _together(self.numbers, [labels for labels, _, _ in found])
+        _check_kinds(self.numbers, [text for *_, text in found])
+        self.unit = max(unit for _, _, unit, _ in found) or 1.0
+        labels = np.concatenate([labels for labels, *_ in found])
         self.labels, places = np.unique(labels, return_inverse=True)
         parts = [
             np.maximum(masses * (unit / self.unit), LEAST_WEIGHT)
-            for _, masses, unit in found
+            for _, masses, unit, _ in found
         ]
         masses = np.concatenate(parts)
         self.masses = np.bincount(places, masses, len(self.labels))

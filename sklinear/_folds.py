@@ -128,9 +128,8 @@ def _why(seen: Callable[[Fold], Any], fold: Fold) -> str:
     """Why a fold cannot be fitted, in the labels' own names."""
     try:
         seen(fold)
-    except ValueError as error:
-        error.__suppress_context__ = True  # which speaks of codes
-        return format_exc()
+    except ValueError:
+        return format_exc(chain=False)  # the error before speaks of codes
     raise AssertionError("integers have no class less than their names")
 
 

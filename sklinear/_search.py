@@ -60,8 +60,9 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
-        Weights of the classes; "balanced" by all samples, in the folds as in the refit
-        (as LogisticRegressionCV does; GridSearchCV balances each fold by itself).
+        As in :class:`LinearSVMClassifier`; "balanced" by all samples, in the folds as
+        in the refit (as LogisticRegressionCV does; GridSearchCV balances each fold by
+        itself).
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         As in :class:`LinearSVMClassifier`.
     tol : float, default=1e-4
@@ -75,7 +76,7 @@ class LinearSVMClassifierCV(LinearClassifierCV):
         no other process sees, have threads. Fits start where others of their process
         ended, so scores may change with it by what ``tol`` leaves open.
     random_state : int, RandomState instance or None, default=None
-        Order of the rows in "sgd" and "dual", the same in every fit.
+        As in :class:`LinearSVMClassifier`; the same order in every fit.
     verbose : int, default=0
         1 tells about once a second how far the search is, 2 every fit, 3 also the
         iterations of the refit.
@@ -242,8 +243,9 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
-        Weights of the classes; "balanced" by all samples, in the folds as in the refit
-        (as LogisticRegressionCV does; GridSearchCV balances each fold by itself).
+        As in :class:`SoftmaxClassifier`; "balanced" by all samples, in the folds as
+        in the refit (as LogisticRegressionCV does; GridSearchCV balances each fold by
+        itself).
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         As in :class:`SoftmaxClassifier`.
     tol : float, default=1e-4
@@ -257,7 +259,7 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
         no other process sees, have threads. Fits start where others of their process
         ended, so scores may change with it by what ``tol`` leaves open.
     random_state : int, RandomState instance or None, default=None
-        Order of the rows in "sgd" and "dual", the same in every fit.
+        As in :class:`SoftmaxClassifier`; the same order in every fit.
     verbose : int, default=0
         1 tells about once a second how far the search is, 2 every fit, 3 also the
         iterations of the refit.

@@ -518,8 +518,9 @@ def test_labels_are_text_in_all_blocks_or_in_none(dtype):
         "text or numbers in all blocks, got text in block 1 and numbers in block 0"
     )
     rows = da.from_array(X, chunks=((50, 100), 4))
-    with pytest.raises(ValueError, match=message):
-        SoftmaxClassifier().fit(rows, da.concatenate(blocks))
+    for weights in (None, np.arange(150) < 50):  # 0 for all of the text
+        with pytest.raises(ValueError, match=message):
+            SoftmaxClassifier().fit(rows, da.concatenate(blocks), weights)
 
 
 def test_weights_of_a_wrong_shape_are_called_by_their_name():

@@ -176,7 +176,7 @@ class _Case:
 
     @cached_property
     def beyond(self) -> bool:
-        """Whether it is a squared hinge of which only the dual finds the optimum."""
+        """Whether it is a squared hinge that others mostly leave far from its end."""
         wide = self.d >= THINLY * self.n * self.k
         return wide and not (self.hinge or self.softmax) and self.needed >= BEYOND
 
