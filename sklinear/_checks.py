@@ -215,7 +215,7 @@ def check_sign(weights: np.ndarray) -> None:
     """No weight may be negative; nor infinite, if it is one number for all rows."""
     if not np.isfinite(weights).all():
         raise ValueError(f"sample_weight must be finite, got {weights.max()}.")
-    if weights.min() < 0:
+    if weights.min(initial=0) < 0:
         raise ValueError(
             "sample_weight must be >= 0. Negative values in data passed to "
             f"`sample_weight`, the least is {weights.min()}."

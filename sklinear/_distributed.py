@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from numbers import Number
 from typing import Any, NamedTuple
 
@@ -99,11 +100,16 @@ def made_together(**collections: Any) -> dict[str, list[Any]]:
 
 
 def aligned(
-    values: Any, blocks: list[Any] | None, lengths: list[int], name: str
+    values: Any,
+    blocks: list[Any] | None,
+    lengths: list[int],
+    name: str,
+    check: Callable[[Any], np.ndarray],
 ) -> list[Any]:
     """Labels or weights, cut as the blocks of X are, whatever they come as.
 
-    ``blocks`` are theirs where they are Dask's.
+    ``blocks`` are theirs where they are Dask's. If these are cut otherwise, ``check``
+    is asked of each, lest its errors name a block of X.
     """
     import dask
 
@@ -111,6 +117,7 @@ def aligned(
         return [values] * len(lengths)
     if blocks is not None:
         own = lengths_of(values, blocks, name)
+        check_column((sum(own), *values.shape[1:]), name)
     else:
         values = column(values, name, warn=True)
         own = [len(values)]
@@ -124,28 +131,49 @@ def aligned(
     if own == lengths:
         return blocks
     own_starts, cut = np.cumsum([0, *own]), []
+    pieces = [
+        dask.delayed(_checked)(check, what, block)
+        for what, block in numbered(blocks, name).items()
+    ]
     for a, b in pairs:
         first = int(np.searchsorted(own_starts[:-1], a, side="right")) - 1
         last = max(int(np.searchsorted(own_starts, b)), first + 1)
         shift = int(a - own_starts[first])
         rows = slice(shift, shift + int(b - a))
-        cut.append(dask.delayed(_recut)(blocks[first:last], name, rows))
+        cut.append(dask.delayed(_recut)(pieces[first:last], rows))
     return cut
 
 
-def _recut(blocks: list[Any], name: str, rows: slice) -> np.ndarray:
+def _checked(check: Callable[[Any], np.ndarray], what: str, block: Any) -> np.ndarray:
+    """A block of labels or weights, valid; it may have no rows."""
+    return named(what, check, block)
+
+
+def _recut(blocks: list[np.ndarray], rows: slice) -> np.ndarray:
     """Some rows of several blocks of one column."""
-    return np.concatenate([column(block, name) for block in blocks])[rows]
+    return np.concatenate(blocks)[rows]
 
 
-def column(values: Any, name: str, warn: bool = False) -> np.ndarray:
-    """Labels or weights (n,), by their name in errors."""
-    shape = np.shape(values)
+def check_column(shape: tuple[Any, ...], name: str) -> None:
+    """Labels or weights must be one column, or (n,)."""
     if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):
         raise ValueError(
             f"{name} should be a 1d array, got an array of shape {shape} instead."
         )
+
+
+def column(values: Any, name: str, warn: bool = False) -> np.ndarray:
+    """Labels or weights (n,), by their name in errors."""
+    check_column(np.shape(values), name)
     return column_or_1d(np.asarray(values), warn=warn)
+
+
+def weights_by(
+    check: Callable[[Any, int], np.ndarray], sample_weight: Any
+) -> np.ndarray:
+    """Weights (n,) of rows, of which ``check`` is asked."""
+    values = column(sample_weight, "sample_weight")
+    return check(values, len(values))
 
 
 class _Facts(NamedTuple):
@@ -287,9 +315,14 @@ class Blocks:
         self.n = sum(lengths)
         if self.n == 0:
             raise ValueError("X must have rows, got blocks with 0 sample(s) in all.")
-        y = aligned(y, lie.get("y"), lengths, "y")
-        weights = lie.get("sample_weight")
-        weights = aligned(sample_weight, weights, lengths, "sample_weight")
+        y = aligned(y, lie.get("y"), lengths, "y", labels_of)
+        weights = aligned(
+            sample_weight,
+            lie.get("sample_weight"),
+            lengths,
+            "sample_weight",
+            partial(weights_by, check_weights),
+        )
         self.dtype = computing_dtype(np.result_type(*(fact.dtype for fact in facts)))
         self.sparse = any(fact.sparse for fact in facts)
         self.numbers = [i for i, n in enumerate(lengths) if n]

@@ -22,6 +22,7 @@ from sklinear._distributed import (
     labels_of,
     lengths_of,
     made_together,
+    weights_by,
     without_rows,
 )
 
@@ -70,9 +71,14 @@ def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
     lie = made_together(X=model.predict(X), y=y, sample_weight=sample_weight)
     labels = lie["X"]
     lengths = lengths_of(X, labels, "X")
-    y, weights = (
-        aligned(values, lie.get(name), lengths, name)
-        for values, name in ((y, "y"), (sample_weight, "sample_weight"))
+    like = functools.partial(_labels_like, model.classes_)
+    y = aligned(y, lie.get("y"), lengths, "y", like)
+    weights = aligned(
+        sample_weight,
+        lie.get("sample_weight"),
+        lengths,
+        "sample_weight",
+        functools.partial(weights_by, finite_weights),
     )
     hits = [
         dask.delayed(_hits)(i, *part)
@@ -87,12 +93,12 @@ def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
 def _hits(i: int, labels: np.ndarray, y: Any, weights: Any) -> tuple[float, float]:
     """Weight of the rows of block i that are right, and of all."""
     n, names = len(labels), (f"block {i} of y", f"block {i} of sample_weight")
-    y = as_many(n, named(names[0], _labels_like, y, labels), names[0])
+    y = as_many(n, named(names[0], _labels_like, labels, y), names[0])
     weights = as_many(n, named(names[1], _weights, weights, n), names[1])
     return float(weights @ (labels == y)), float(weights.sum())
 
 
-def _labels_like(y: Any, labels: np.ndarray) -> np.ndarray:
+def _labels_like(labels: np.ndarray, y: Any) -> np.ndarray:
     """True labels of some rows: text where the predicted ones are, or numbers."""
     y = labels_of(y)
     if len(y) and (y.dtype.kind in TEXT) != (labels.dtype.kind in TEXT):

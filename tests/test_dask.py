@@ -532,6 +532,27 @@ def test_weights_of_a_wrong_shape_are_called_by_their_name():
         SoftmaxClassifier().fit(X, y).score(X, None)
 
 
+@pytest.mark.parametrize("chunks", [40, 25])  # as X is cut, or otherwise
+def test_errors_name_the_blocks_that_the_user_has(chunks):
+    X, y, _ = lazy(PROBLEMS["iris"])
+    assert X.chunks[0][0] == 40
+    model, last = SoftmaxClassifier().fit(X, y), -(-150 // chunks) - 1
+    labels, weights = np.array(y, dtype=float), np.ones(150)
+    labels[-1] = weights[-1] = np.nan
+    labels, weights = (da.from_array(each, chunks) for each in (labels, weights))
+    for method in (model.score, clone(model).fit):
+        with pytest.raises(ValueError, match=f"block {last} of y: .*NaN"):
+            method(X, labels)
+        with pytest.raises(ValueError, match=f"block {last} of sample_weight: .*NaN"):
+            method(X, y, weights)
+        for two in (da.stack([labels, labels], axis=1), dd.from_array(X[:, :2])):
+            with pytest.raises(
+                ValueError, match=r"^y should be .*\(150, 2\)"
+            ) as raised:
+                method(X, two)
+            assert not hasattr(raised.value, "__notes__")
+
+
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
 @pytest.mark.parametrize("dtype", ["object", "string", "category"])
 def test_missing_labels_among_text_are_named(missing, dtype):
