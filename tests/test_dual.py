@@ -621,6 +621,18 @@ def test_auto_soon_sees_whether_the_dual_is_quick(loss, apart, alpha, end):
         assert model.n_iter_ < alone.n_iter_ + 30
 
 
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize(("apart", "end"), [(2.0, "dual"), (0.0, "newton")])
+def test_auto_tries_the_dual_for_many_classes_of_dense_rows(loss, apart, end):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    y, centres = rng.integers(40, size=8000), rng.normal(size=(40, 40))
+    X = (rng.normal(size=(8000, 40)) + apart * centres[y]).astype(np.float32)
+    model = classifier(loss, alpha=1e-3, random_state=0).fit(X, y)
+    assert model.dual_gap_ <= 1e-4
+    assert model.solver_ == end  # 200 rows a feature: a few classes are Newton's
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_few_rows_that_epochs_lead_nowhere_with_are_left_to_newton(sparse):
     pytest.importorskip("numba")

@@ -72,8 +72,9 @@ NARROW = 0.03  # spread of few of them below which L-BFGS is slower than Newton
 # Classes from which the softmax is the dual's too, up to this ratio for each of them.
 SEVERAL, EASY_EACH = 20, 0.8
 # Rows a feature to which hinges are tried with the dual, and their squares, and
-# features a class from which; of LARGE numbers in X times classes.
-TRIED, TRIED_SQUARE, TRIED_A_CLASS = 32, 16, 8
+# features a class from which; or, of SEVERAL classes, rows a feature and class; of
+# LARGE numbers in X times classes.
+TRIED, TRIED_SQUARE, TRIED_A_CLASS, TRIED_EACH = 32, 16, 8, 10
 # Spread from which each row's multipliers hardly depend on others', where all margins
 # can be met, and ratios up to which they do not, of the hinge and of its square.
 APART, FAR_HINGE, FAR_SQUARE = 0.5, 5e7, 1e12
@@ -305,18 +306,22 @@ def is_tried(data: Data, loss: Loss) -> bool:
     """Whether hinges of dense rows are such that the dual is soon seen to be quick, or
     left for Newton's method: quick if classes are apart."""
     n, d = data.X.shape
-    apt = not (isinstance(loss, CrossEntropy) or data.sparse or data.streamed)
+    k = data.n_classes
+    apt = n >= FEW_ROWS * d and n * d * k > LARGE and is_doubtful(data, loss)
+    if k >= SEVERAL:
+        return apt
     most = TRIED if isinstance(loss, Hinge) else TRIED_SQUARE
-    apt &= FEW_ROWS * d <= n <= most * d and d >= TRIED_A_CLASS * data.n_classes
-    return apt and LARGE < n * d * data.n_classes <= HUGE
+    return apt and n <= most * d and d >= TRIED_A_CLASS * k and n * d * k <= HUGE
 
 
 def is_doubtful(data: Data, loss: Loss) -> bool:
     """Whether it is to be seen if the dual is quick: of hinges of dense rows, unless
     all margins can be met, or rows are so many that a strong penalty makes it so."""
     n, d = data.X.shape
+    k = data.n_classes
     apt = not (isinstance(loss, CrossEntropy) or data.sparse or data.streamed)
-    return apt and n <= TRIED * d and not can_all_be_met(data)
+    most = max(TRIED, TRIED_EACH * k) if k >= SEVERAL else TRIED
+    return apt and n <= most * d and not can_all_be_met(data)
 
 
 def is_newtons(data: Data) -> bool:
