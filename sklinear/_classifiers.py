@@ -92,7 +92,9 @@ class LinearSVMClassifier(LinearClassifier):
         the same bits every time.
     verbose : int, default=0
         Print a line for each iteration of ``fit``: objective, gap, passes over X and
-        time.
+        time. The last gap is proven, rounding included, of what is stored; those before
+        are the solver's, and so is the ``dual_gap_`` of the estimators that callbacks
+        are given.
 
     Attributes
     ----------
@@ -259,7 +261,9 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         the same bits every time.
     verbose : int, default=0
         Print a line for each iteration of ``fit``: objective, gap, passes over X and
-        time.
+        time. The last gap is proven, rounding included, of what is stored; those before
+        are the solver's, and so is the ``dual_gap_`` of the estimators that callbacks
+        are given.
 
     Attributes
     ----------

@@ -13,9 +13,10 @@ import scipy.sparse
 from conftest import LOSSES, PROBLEMS, SOLVERS, Problem, classifier, objective
 from conftest import full_params as params_of
 from sklearn.base import clone
+from sklearn.datasets import load_wine
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from sklinear import LinearSVMClassifierCV, SoftmaxClassifier, SoftmaxClassifierCV
 from sklinear._callbacks import Listener
@@ -159,6 +160,21 @@ def test_each_iteration_is_a_task_with_a_fitted_estimator(loss, solver, name):
         assert recorder.metadata is None
     else:
         assert recorder.metadata["sample_weight"] is problem.sample_weight
+
+
+@needs_callbacks
+def test_what_the_dual_leaves_to_others_is_told_in_the_users_variables(loss):
+    pytest.importorskip("numba")
+    X, y = load_wine(return_X_y=True)
+    problem = Problem(PolynomialFeatures(2).fit_transform(X), y, None)
+    recorder = Recorder()
+    model = classifier(loss, alpha=1e-4, solver="dual", random_state=0)
+    model.set_callbacks(recorder).fit(*problem)
+    assert model.n_iter_ > 40  # after 30 epochs on scaled rows others go on
+    for step, value in zip(recorder.models, model.loss_curve_, strict=True):
+        found = objective(step, problem, *params_of(step))
+        # the features are up to 1e6: W is rounded by as much of the objective
+        assert found == pytest.approx(value, rel=0.02)
 
 
 @needs_callbacks

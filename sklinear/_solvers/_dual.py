@@ -96,12 +96,13 @@ def dual(
             mean += block.X.T @ block.weights
     variables = Variables(mean, np.ones_like(mean))
     objective = Objective(data, loss, alpha, fit_intercept, variables)
-    monitor.split = lambda params: options.widen(*objective.split(params))
     polish = is_polished(objective)
     if polish:
         exact = data.astype(np.float64)
         scaled = choose_variables(exact, alpha, loss.curvature, fit_intercept)
         objective = objective.replace(data=exact, variables=scaled)
+    split = objective.split
+    monitor.split = lambda params: options.widen(*split(params))
     offer_priors(objective, monitor)
     if polish or start[0].any():
         for point in (objective.join(*start), np.zeros(objective.shape)):

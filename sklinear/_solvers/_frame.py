@@ -177,7 +177,10 @@ def rescaled(
     data, loss, alpha = objective.data, objective.loss, objective.alpha
     own = variables(data, loss, alpha, objective.fit_intercept)
     scaled = objective.replace(variables=own)
+    split = monitor.split
     assert monitor.params is not None
+    assert split is not None
+    monitor.split = lambda params: split(objective.join(*scaled.split(params)))
     monitor.params = scaled.join(*objective.split(monitor.params))
     if monitor.guessed is not None:
         monitor.guessed = scaled.join(*objective.split(monitor.guessed))
