@@ -178,6 +178,20 @@ def test_what_the_dual_leaves_to_others_is_told_in_the_users_variables(loss):
 
 
 @needs_callbacks
+def test_iterations_after_the_dual_in_the_space_of_the_rows_count_on(loss):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 66)) @ rng.normal(size=(66, 800))
+    recorder = Recorder()
+    model = classifier(loss, alpha=1e-6, solver="dual", random_state=0)
+    model.set_callbacks(recorder).fit(X, rng.integers(3, size=200))
+    assert model.n_iter_ > 40  # after 30 epochs on few directions others go on
+    steps = [step.n_iter_ for step in recorder.models]
+    assert steps == [*range(1, model.n_iter_ + 1)]
+    assert (np.diff(model.loss_curve_) <= 0).all()
+
+
+@needs_callbacks
 @pytest.mark.parametrize("solver", EVERY_SOLVER)
 def test_steps_of_a_second_fit_carry_no_proof_of_the_first(loss, solver):
     model = classifier(loss).fit(*IRIS)

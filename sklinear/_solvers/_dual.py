@@ -217,11 +217,11 @@ def _go_on_in_row_space(
     """What they find from here in the space of the rows, if that pays."""
     assert monitor.params is not None
     start = objective.split(monitor.params)
-    left = options._replace(max_iter=int(monitor.left))
+    left = options._replace(history=tuple(monitor.history))
     shared = objective.data, objective.loss, objective.alpha, objective.fit_intercept
     solver = _newton.newton if apt else _lbfgs.lbfgs
     found = solver(*shared, start, left)
-    history = np.minimum.accumulate([*monitor.history, *found.history]).tolist()
+    history = np.minimum.accumulate(found.history).tolist()
     found = replace(found, history=history, message=f"after {len(history)} epochs")
     gap = relative_gap(found.value, monitor.dual)  # by what epochs have proven
     if gap >= found.gap:

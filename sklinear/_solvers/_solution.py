@@ -67,6 +67,7 @@ class Options(NamedTuple):
     fits: int = 1  # of a search, all together
     found: Solution | None = None  # by another solver, to go on from
     multipliers: Multipliers | None = None  # of the same rows, to begin at
+    history: tuple[float, ...] = ()  # objectives of the iterations before
 
 
 class Witness(NamedTuple):
@@ -125,8 +126,8 @@ class Monitor:
     def asked(cls, options: Options, n_rows: int) -> Monitor:
         """Of a fit as the user asks for it."""
         tol, polish, least = options.tol, options.polish, options.least
-        report, most = options.report, options.max_iter
-        return cls(tol, most, n_rows, report, polish=polish, least=least)
+        report, most, history = options.report, options.max_iter, [*options.history]
+        return cls(tol, most, n_rows, report, history, polish=polish, least=least)
 
     def offer(
         self,
