@@ -185,21 +185,21 @@ class _HeldOut:
 
     def __init__(self, search: Search, group: Group, fold: Fold):
         self.rows = test = fold.test
-        self.params = _check_method_params(search.X, search.score_params, test)
-        self.y = _safe_indexing(search.y, test)
+        params = _check_method_params(search.X, search.score_params, test)
         self.labels = group.labels[test]
         self.known = group.known[test]
-        weights = self.params.get("sample_weight")
+        weights = params.get("sample_weight")
         self.weights = None if weights is None else np.asarray(weights)
         counted = slice(None) if self.weights is None else self.weights != 0
         # of classes that the model has not: no column of its probabilities is theirs,
         # though a scorer that is told of no classes may take another's
         self.unseen: np.ndarray = np.empty(0)
         if search.log_losses:
-            self.unseen = np.unique(np.asarray(self.y)[counted][~self.known[counted]])
+            y = np.asarray(_safe_indexing(search.y, test))
+            self.unseen = np.unique(y[counted][~self.known[counted]])
         self.easy = (  # to score by what the scorer's name says
             search.quick is not None
-            and set(self.params) <= {"sample_weight"}
+            and set(params) <= {"sample_weight"}
             and len(test) > 0
             and (weights is None or np.sum(weights) > 0)
             and not len(self.unseen)
@@ -304,10 +304,11 @@ class _Scorer:
         ]
         if blind and not names:
             return math.nan, unseen
-        # a copy for each, in case a scorer changes it
-        X = _safe_indexing(search.given, held_out.rows)
+        # copies for each, in case a scorer changes them
+        X, y = (_safe_indexing(of, held_out.rows) for of in (search.given, search.y))
+        params = _check_method_params(search.X, search.score_params, held_out.rows)
         try:
-            scores = search.scorer(model, X, held_out.y, **held_out.params)
+            scores = search.scorer(model, X, y, **params)
         except Exception:
             if names:  # of all scorers at once: one asks what no model has
                 raise
@@ -326,7 +327,7 @@ class _Scorer:
         model = copy.copy(self.search.template)
         coef, intercept = rows_of(solution.coef, solution.intercept, self.dtype, scale)
         model.coef_, model.intercept_ = coef, intercept
-        model.classes_ = self.group.classes
+        model.classes_ = self.group.classes.copy()  # lest a scorer changes them
         return model
 
     def model(self, cell: Cell, solution: Solution) -> LinearClassifier:

@@ -126,7 +126,9 @@ class ValidationPathDisplay:
         choice = None
         if hasattr(estimator, "best_index_"):
             best = estimator.best_index_
-            choice = float(estimator.alpha_), float(results[start + metric][best])
+            score = float(results[start + metric][best])
+            if np.isfinite(score):
+                choice = float(estimator.alpha_), score
         return cls(alphas=alphas, scores=scores, choice=choice, score_name=name).plot(
             ax=ax
         )

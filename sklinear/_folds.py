@@ -107,6 +107,11 @@ def grouped(
         train, test = (  # numpy takes a tuple for an index of several axes
             rows[list(part) if isinstance(part, tuple) else part] for part in split
         )
+        if np.ndim(train) != 1 or np.ndim(test) != 1:
+            raise ValueError(
+                "cv must give two arrays of row indices a split, those trained on and "
+                f"those held out, got {split!r}."
+            )
         fold = Fold.of(index, len(y), train, test)
         try:
             classes, _, _ = seen(fold)

@@ -209,7 +209,9 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     of X for any fold. The scores agree as far as ``tol`` settles them. A fold whose
     training rows lack a class has a model of the others, and log loss, where it alone
     is scored, by default or by its name, counts all classes of that model, in the
-    fold's held-out rows or not (GridSearchCV: nan where one is not).
+    fold's held-out rows or not (GridSearchCV: nan where one is not). Log loss is nan
+    where held-out rows have a class that the model lacks (GridSearchCV may take another
+    class's probabilities for its).
 
     A warning says so where the best score is at an end of the alphas and better than
     all inside (a single alpha has no end).

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.metrics import get_scorer_names
+from sklearn.metrics import get_scorer_names, log_loss
 from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.utils import check_random_state, indexable
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -351,7 +351,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         """The score of the refitted model, by ``scoring``.
 
         Where that is None, accuracy for LinearSVMClassifierCV, and for
-        SoftmaxClassifierCV minus the log loss.
+        SoftmaxClassifierCV minus the log loss. That counts all classes of the model,
+        whether y has them or not, as it does in the search.
 
         Parameters
         ----------
@@ -382,6 +383,9 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         model.__dict__.update(
             learnt(self)
         )  # a user may have assigned other coefficients
+        if quick_name(self) == "neg_log_loss" and set(params) <= {"sample_weight"}:
+            # the scorer knows of the classes of y alone
+            return -log_loss(y, model.predict_proba(X), labels=model.classes_, **params)
         score = scorer(model, X, y, **params)
         return self._named(score) if isinstance(score, dict) else score
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import PROBLEMS
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import FitFailedWarning, NotFittedError
 
 from sklinear import (
     LinearSVMClassifierCV,
@@ -108,6 +108,15 @@ def test_a_metric_is_chosen_by_name(pyplot):
     assert other.choice_.get_ydata() == [best]
     with pytest.raises(ValueError, match=r"metric must be one of .*got 'recall'"):
         ValidationPathDisplay.from_estimator(search, metric="recall")
+
+
+def test_a_choice_without_a_score_is_not_marked(pyplot):
+    cv = [(np.arange(50), np.arange(150)), (np.arange(150), np.arange(150))]
+    search = SoftmaxClassifierCV(alphas=[1.0, 1e-2], cv=cv)
+    with pytest.warns((FitFailedWarning, UserWarning)):  # of one class; of nan scores
+        search.fit(X, y)
+    assert np.isnan(search.best_score_)
+    assert ValidationPathDisplay.from_estimator(search).choice_ is None
 
 
 def test_without_a_choice_none_is_marked(pyplot):
