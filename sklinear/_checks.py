@@ -82,6 +82,12 @@ def weights_of_classes(
     class_weight: dict[Any, float], classes: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
     """The class weight of each row, (n,); 0 for rows of no class."""
+    unknown = [name for name in class_weight if name not in set(classes.tolist())]
+    if unknown and len(class_weight) - len(unknown) < len(classes):
+        raise ValueError(
+            f"class_weight must name labels among {classes.tolist()}, or all of them "
+            f"and others, got also {unknown}."
+        )
     each = compute_class_weight(class_weight, classes=classes, y=classes)
     if not (np.isfinite(each).all() and each.min() >= 0 and each.max() > 0):
         raise ValueError(

@@ -45,8 +45,9 @@ class LinearSVMClassifier(LinearClassifier):
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
         Weights of the classes, multiplied with ``sample_weight``, 1 for those that a
-        dict does not name; "balanced" gives all classes the same total. ``fit`` leaves
-        a class of weight 0 out of ``classes_``.
+        dict does not name (it has to name all where it names others than y has);
+        "balanced" gives all classes the same total. ``fit`` leaves a class of weight 0
+        out of ``classes_``.
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         - "lbfgs": full-batch quasi-Newton with Newton steps at the end; ends with a
           proven bound on the distance from the optimum. Features need no scaling.
@@ -214,8 +215,9 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
         Weights of the classes, multiplied with ``sample_weight``, 1 for those that a
-        dict does not name; "balanced" gives all classes the same total. ``fit`` leaves
-        a class of weight 0 out of ``classes_``.
+        dict does not name (it has to name all where it names others than y has);
+        "balanced" gives all classes the same total. ``fit`` leaves a class of weight 0
+        out of ``classes_``.
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         - "lbfgs": full-batch quasi-Newton with Newton steps at the end; ends with a
           proven bound on the distance from the optimum. Features need no scaling.

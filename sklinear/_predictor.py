@@ -48,6 +48,9 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
     intercept_: np.ndarray
     _certificate: Certificate
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coef_")  # a fit that fails leaves n_features_in_
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -130,8 +133,15 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
 
     def _scores(self, X: Any) -> np.ndarray:
         """X W + b (m, k), or (m,) for two classes."""
-        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True)
-        scores += self.intercept_
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = safe_sparse_dot(X, self.coef_.T, dense_output=True)
+            scores += self.intercept_
+            finite = np.isfinite(scores.sum()) or np.isfinite(scores).all()
+        if not finite:
+            raise ValueError(
+                f"X must have scores that {scores.dtype} holds, got rows whose scores "
+                "overflow: scale it as in the fit, or give float64."
+            )
         return scores.ravel() if scores.shape[1] == 1 else scores
 
     @over_blocks
@@ -251,6 +261,11 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
             )
         W = turned(coef if columns is None else coef[:, columns], np.float64)
         b = np.asarray(self.intercept_, dtype=np.float64)
+        if not (np.isfinite(W).all() and np.isfinite(b).all()):
+            raise ValueError(
+                "coef_ and intercept_ must be finite to go on from (warm_start, "
+                "partial_fit), got NaN or infinity among them."
+            )
         if len(classes) == 2:
             return np.hstack([-W / 2, W / 2]), np.concatenate([-b / 2, b / 2])
         return W, b

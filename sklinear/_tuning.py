@@ -347,6 +347,9 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     predict = available_if(refitted)(LinearPredictor.predict)
 
     @available_if(refitted)
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "cv_results_")
+
     def score(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> float:
         """The score of the refitted model, by ``scoring``.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
 
@@ -155,7 +156,7 @@ def svm_objective(
     >>> print(value)
     2.0
     """
-    W = _floating(W)  # products of small integers would wrap around
+    W, X = _floating(W), _rows(X)  # products of small integers would wrap around
     return _objective(W, X, *weston_watkins(X @ W, y, delta, squared), alpha)
 
 
@@ -197,7 +198,7 @@ def softmax_objective(
     >>> print(round(value, 4))
     1.0986
     """
-    W = _floating(W)
+    W, X = _floating(W), _rows(X)
     return _objective(W, X, *cross_entropy(X @ W, y), alpha)
 
 
@@ -209,11 +210,18 @@ def _objective(
     return value, X.T @ gradient / X.shape[0] + 2 * alpha * W
 
 
+def _rows(X: Any) -> Any:
+    """As they are where sparse, or an array."""
+    return X if issparse(X) else np.asarray(X)
+
+
 def _floating(numbers: Any) -> np.ndarray:
     """As they are, or float64."""
     numbers = np.asarray(numbers)
     if np.issubdtype(numbers.dtype, np.floating):
         return numbers
+    if np.iscomplexobj(numbers):
+        raise ValueError("scores, W and X must be real, got complex numbers.")
     return numbers.astype(np.float64)
 
 

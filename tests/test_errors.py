@@ -295,7 +295,8 @@ BAD_CLASS_WEIGHTS = {
     "inf": ({0: 1, 1: np.inf, 2: 1}, "class_weight.* >= 0.*inf"),
     "all zero": ({0: 0, 1: 0, 2: 0}, "class_weight.* > 0 for some"),
     "all but one zero": ({0: 0, 1: 0, 2: 1}, r"at least 2 classes.*1 class: \[2\]"),
-    "of no class": ({"a": 1, "b": 2, "c": 3}, "class_weight"),
+    "of no class": ({"a": 1, "b": 2, "c": 3}, r"name labels.*\[0, 1, 2\].*'a'"),
+    "of another class": ({0: 3, 7: 2}, r"\[0, 1, 2\], or all of them.* also \[7\]"),
 }
 
 
@@ -306,6 +307,12 @@ def test_bad_class_weights_are_refused(model, class_weight, message):
     with pytest.raises(ValueError, match=message):
         model.set_params(class_weight=class_weight).fit(X, y)
     assert not hasattr(model, "coef_")
+
+
+def test_class_weight_may_leave_labels_out_or_name_more_than_all(model):
+    one = clone(model).set_params(class_weight={0: 3}).fit(X, y).coef_
+    more = clone(model).set_params(class_weight={0: 3, 1: 1, 2: 1, 7: 2}).fit(X, y)
+    np.testing.assert_array_equal(more.coef_, one)
 
 
 def test_a_class_of_no_weight_is_no_class(model):
@@ -426,6 +433,9 @@ def test_warm_start_needs_the_classes_and_features_of_before(model, solver):
         model.fit(X[:100], y[:100])
     with pytest.raises(ValueError, match=r"warm_start.* 4 features.* got 3"):
         model.fit(X[:, :3], y)
+    model.coef_[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"coef_ and .* must be finite.*warm_start"):
+        model.fit(X, y)
 
 
 def test_more_iterations_are_advised_only_where_all_were_taken(model):
@@ -564,6 +574,31 @@ def test_after_a_failed_fit_to_other_features_the_error_says_so(method):
         model.fit(X[:, :3], np.zeros(len(y)))
     with pytest.raises(ValueError, match="to 3 features, failed"):
         getattr(model, method)(X[:, :3])
+
+
+@pytest.mark.parametrize("search", [False, True])
+def test_after_a_first_fit_that_failed_nothing_is_fitted(search):
+    model = SoftmaxClassifierCV() if search else SoftmaxClassifier()
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        model.fit(X, np.zeros(len(y)))
+    for method in (model.predict, model.predict_proba, model.certify):
+        with pytest.raises(NotFittedError):
+            method(X)
+    with pytest.raises(NotFittedError):
+        model.score(X, y)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_scores_that_overflow_are_no_answer(loss, sparse):
+    rows = X.astype(np.float32)
+    model = classifier(loss, alpha=1e-6).fit(rows, y)
+    large = rows * np.float32(3e38 / rows.max())
+    large = scipy.sparse.csr_matrix(large) if sparse else large
+    with pytest.raises(ValueError, match="float32 holds, got rows whose scores"):
+        model.predict(large)
+    with pytest.raises(ValueError, match="scores that float64 holds"):
+        model.predict(X * 2e307)
+    assert np.isfinite(model.decision_function(large.astype(np.float64))).all()
 
 
 def test_coefficients_of_no_fit_predict():

@@ -591,3 +591,15 @@ def test_solvers_losses_keep_float32(name):
     product = loss.hessian(scores32, y, np.ones(len(y), np.float32))(scores32)
     assert values.dtype == gradient.dtype == product.dtype == np.float32
     assert loss.exact.conjugate(gradient, y).dtype == np.float64  # sums to certify
+
+
+@pytest.mark.parametrize("objective", [losses.svm_objective, losses.softmax_objective])
+def test_objectives_take_lists_and_no_complex_numbers(objective):
+    X, y = [[1, 2], [3, -1], [0, 1]], [0, 2, 1]
+    W = [[0.5, 0, 1], [-1, 2, 0]]
+    value, gradient = objective(W, X, y, 0.1)
+    expected, slope = objective(np.array(W), np.array(X), np.array(y), 0.1)
+    assert value == expected
+    np.testing.assert_array_equal(gradient, slope)
+    with pytest.raises(ValueError, match="must be real"):
+        objective(np.array(W) * 1j, X, y, 0.1)
