@@ -5,7 +5,7 @@ import pytest
 
 from sklinear import LinearSVMClassifier, LinearSVMClassifierCV, SoftmaxClassifier
 from sklinear._data import Data
-from sklinear._losses import CrossEntropy, SquaredHinge
+from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import Options, Reporter, _grid
 from sklinear._solvers._batch import Batch, JointDescent, most_together
@@ -227,3 +227,34 @@ def test_a_tight_tol_of_unscaled_rows_is_proven_in_more_than_float64(seed):
     X = np.round(rng.normal(size=(n, 12)) * 10 ** rng.uniform(0, 4, 12))
     cells = {"losses": ["squared_hinge"], "alphas": [0.02, 0.1], "cv": 2}
     LinearSVMClassifierCV(tol=1e-10, refit=False, **cells).fit(X, np.arange(n) % 3)
+
+
+@pytest.mark.parametrize("loss", [Hinge(), SquaredHinge()])
+@pytest.mark.parametrize(("apart", "quick"), [(2.0, 2), (0.0, 0)])
+def test_of_many_classes_the_dual_takes_the_alphas_that_it_is_quick_for(
+    loss, apart, quick, monkeypatch
+):
+    pytest.importorskip("numba")
+    taken = []
+
+    def noted(name, *args, solved=_grid._solved):
+        taken.append((args[2], name))
+        return solved(name, *args)
+
+    monkeypatch.setattr(_grid, "_solved", noted)
+    rng = np.random.default_rng(0)
+    y, centres = rng.integers(40, size=8000), rng.normal(size=(40, 40))
+    X = (rng.normal(size=(8000, 40)) + apart * centres[y]).astype(np.float32)
+    data = Data(X, y, np.full(8000, 1 / 8000), 40)
+    folds = [(rng.integers(3, size=8000) > 0) / 8000 for _ in range(2)]
+    folds = [fold / fold.sum() for fold in folds]
+    options = Options(1e-2, 1000, 256, "auto", np.random.RandomState(0), Reporter())
+    alphas = [1e-4, 1e-3]
+    problems = [(loss, alpha) for alpha in alphas]
+    found = list(solve_grid(data, problems, folds, True, "auto", options))
+    assert sorted(place for place, *_ in found) == [0, 0, 1, 1]
+    assert all(solution.converged for *_, solution in found)
+    if quick:
+        assert taken == [(alpha, "dual") for _ in folds for alpha in (1e-3, 1e-4)]
+    else:
+        assert "dual" not in [name for _, name in taken]

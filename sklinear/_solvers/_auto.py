@@ -314,6 +314,13 @@ def is_tried(data: Data, loss: Loss) -> bool:
     return apt and n <= most * d and d >= TRIED_A_CLASS * k and n * d * k <= HUGE
 
 
+def is_probed(data: Data, loss: Loss, alpha: float, tol: float) -> bool:
+    """Whether a search first asks how far the dual is quick: of hinges that are tried
+    of several classes, which take Newton's method by far the longest."""
+    apt = alpha > 0 and tol >= ROUGH and data.n_classes >= SEVERAL
+    return apt and is_tried(data, loss) and _is_installed() and _is_usable()
+
+
 def is_doubtful(data: Data, loss: Loss) -> bool:
     """Whether it is to be seen if the dual is quick: of hinges of dense rows, unless
     all margins can be met, or rows are so many that a strong penalty makes it so."""

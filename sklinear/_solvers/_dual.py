@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from sklinear._solvers._auto import (
 )
 from sklinear._solvers._costs import is_dense, is_polished
 from sklinear._solvers._dual_ascent import Ascent
-from sklinear._solvers._dual_descent import Descent
+from sklinear._solvers._dual_descent import LATE, Descent
 from sklinear._solvers._frame import (
     Start,
     certify,
@@ -90,11 +91,7 @@ def dual(
         easier = _lbfgs.lbfgs(data, loss, alpha, fit_intercept, start, options)
         return replace(easier, solver="lbfgs")
     monitor = Monitor.asked(options, len(data.y))
-    mean = np.zeros(data.X.shape[1])
-    if fit_intercept:
-        for block in data:
-            mean += block.X.T @ block.weights
-    variables = Variables(mean, np.ones_like(mean))
+    variables = _centred(data, fit_intercept)
     objective = Objective(data, loss, alpha, fit_intercept, variables)
     polish = is_polished(objective)
     if polish:
@@ -119,7 +116,7 @@ def dual(
         apt, trial = is_tried(data, loss), {}  # to Newton's method
         softmax = isinstance(loss, CrossEntropy)
         if options.on_trial and is_doubtful(data, loss):
-            trial = TRIAL_HINGE if isinstance(loss, Hinge) else TRIAL_SQUARE
+            trial = _trial(loss)
         n, d = data.shape
         wide = NARROW * n <= d and n <= LARGEST_FACTOR and not (polish or data.sparse)
         lost = wide and _in_row_space(ascent, start, monitor, options, epochs)
@@ -152,6 +149,36 @@ def dual(
     solution = concluded(objective, monitor, "iterations" if end else "epochs")
     visitor = visited_compiled if data.sparse else None
     return replace(solution, visitor=visitor, solver=end, multipliers=multipliers)
+
+
+def is_quick(
+    data: Data, loss: Loss, alpha: float, fit_intercept: bool, options: Options
+) -> bool:
+    """Whether a hinge's first epochs over dense rows lead to where auto stays."""
+    from sklinear._solvers._dual_twins import twins_of
+
+    variables = _centred(data, fit_intercept)
+    objective = Objective(data, loss, alpha, fit_intercept, variables)
+    monitor = Monitor.asked(options._replace(max_iter=LATE), len(data.y))
+    offer_priors(objective, monitor)
+    start = objective.split(np.zeros(objective.shape))
+    ascent = Ascent(data, objective, start, twins_of(data))
+    descent = Descent(ascent, objective, monitor, LATE, _trial(loss))
+    return not descent.run(deepcopy(options.rng))
+
+
+def _centred(data: Data, fit_intercept: bool) -> Variables:
+    """Features less their means, if there is an intercept to make up for it."""
+    mean = np.zeros(data.X.shape[1])
+    if fit_intercept:
+        for block in data:
+            mean += block.X.T @ block.weights
+    return Variables(mean, np.ones_like(mean))
+
+
+def _trial(loss: Loss) -> dict[int, float]:
+    """The largest gaps at which auto stays."""
+    return TRIAL_HINGE if isinstance(loss, Hinge) else TRIAL_SQUARE
 
 
 def _in_row_space(

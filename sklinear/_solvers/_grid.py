@@ -7,6 +7,7 @@ where the last one ended. Where that is quicker, folds go through X together
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -18,8 +19,10 @@ from sklinear._data import Data
 from sklinear._losses import Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import METHODS, choose
+from sklinear._solvers._auto import is_probed
 from sklinear._solvers._batch import Batch, JointDescent, most_together
 from sklinear._solvers._descent import POLISHED
+from sklinear._solvers._dual import is_quick
 from sklinear._solvers._frame import Start, certify, concluded, from_priors
 from sklinear._solvers._intercept import tidied
 from sklinear._solvers._newton import refine
@@ -51,7 +54,8 @@ def solve_grid(
     """Solutions of every problem on every fold, each as soon as it is found.
 
     A fold is its weights (n,), which add up to 1. Yields the places of problem and
-    fold, and the solution.
+    fold, and the solution. "auto" has the dual, whose multipliers go on from alpha to
+    alpha, where it is seen to be quick.
     """
     options = options._replace(polish=POLISHED)
     losses = {type(loss): loss for loss, _ in problems}
@@ -59,12 +63,43 @@ def solve_grid(
         own = [i for i, (other, _) in enumerate(problems) if type(other) is kind]
         own.sort(key=lambda i: -problems[i][1])
         alphas = [problems[i][1] for i in own]
-        if go_together(data, loss, alphas[-1], solver):
-            path = _paths(data, loss, alphas, folds, fit_intercept, options)
-        else:
-            path = _cells(data, loss, alphas, folds, fit_intercept, solver, options)
-        for place, fold, solution in path:
+        quick = 0
+        if solver == "auto":
+            quick = _quick(data, loss, alphas, folds[0], fit_intercept, options)
+        shared = folds, fit_intercept
+        for place, fold, solution in _cells(
+            data, loss, alphas[:quick], *shared, "dual", options
+        ):
             yield own[place], fold, solution
+        rest = own[quick:]
+        if not rest:
+            continue
+        if go_together(data, loss, alphas[-1], solver):
+            path = _paths(data, loss, alphas[quick:], *shared, options)
+        else:
+            path = _cells(data, loss, alphas[quick:], *shared, solver, options)
+        for place, fold, solution in path:
+            yield rest[place], fold, solution
+
+
+def _quick(
+    data: Data,
+    loss: Loss,
+    alphas: list[float],
+    weights: np.ndarray,
+    fit_intercept: bool,
+    options: Options,
+) -> int:
+    """For how many of the alphas, from the strongest, the dual is quick on a fold.
+
+    The weaker the penalty, the more its epochs: where they stop to be quick is found
+    by halving.
+    """
+    if not is_probed(data, loss, alphas[-1], options.tol):
+        return 0
+    part = _rows_of(data, weights)
+    shared = fit_intercept, options
+    return bisect_left(alphas, True, key=lambda a: not is_quick(part, loss, a, *shared))
 
 
 def go_together(data: Data, loss: Loss, weakest: float, solver: str) -> bool:
@@ -95,11 +130,7 @@ def _cells(
     options = options._replace(least=1)
     d, k = data.X.shape[1], data.n_classes
     for fold, weights in enumerate(folds):
-        part = Data(data.X, data.y, weights, k, data.dtype, data.tally)
-        rows = np.flatnonzero(weights)
-        large = data.streamed or (not data.sparse and len(rows) * d > LARGEST_COPY)
-        if len(rows) < len(weights) and not large:
-            part = data.sample(rows, weights[rows])
+        part = _rows_of(data, weights)
         start, multipliers = (np.zeros((d, k)), np.zeros(k)), None
         for place, alpha in enumerate(alphas):
             name = (
@@ -113,6 +144,15 @@ def _cells(
             found = _solved(name, part, loss, alpha, fit_intercept, start, own)
             start, multipliers = (found.coef, found.intercept), found.multipliers
             yield place, fold, found
+
+
+def _rows_of(data: Data, weights: np.ndarray) -> Data:
+    """A fold: its rows alone, unless these are too many to be copied."""
+    rows = np.flatnonzero(weights)
+    large = not data.sparse and len(rows) * data.shape[1] > LARGEST_COPY
+    if len(rows) == len(weights) or large or data.streamed:
+        return Data(data.X, data.y, weights, data.n_classes, data.dtype, data.tally)
+    return data.sample(rows, weights[rows])
 
 
 def _choose_near(data: Data, loss: Loss, alpha: float, options: Options) -> str:
