@@ -346,10 +346,10 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     certify = available_if(refitted)(LinearPredictor.certify)
     predict = available_if(refitted)(LinearPredictor.predict)
 
-    @available_if(refitted)
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "cv_results_")
+        return hasattr(self, "coef_") or hasattr(self, "cv_results_")
 
+    @available_if(refitted)
     def score(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> float:
         """The score of the refitted model, by ``scoring``.
 

@@ -28,7 +28,7 @@ from sklinear._solvers import (
     _dual_descent,
     _dual_point,
 )
-from sklinear._solvers._auto import choose
+from sklinear._solvers._auto import choose, is_doubtful
 from sklinear._solvers._grid import solve_grid
 from sklinear._solvers._rows import RowSpace
 
@@ -622,15 +622,21 @@ def test_auto_soon_sees_whether_the_dual_is_quick(loss, apart, alpha, end):
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
-@pytest.mark.parametrize(("apart", "end"), [(2.0, "dual"), (0.0, "newton")])
-def test_auto_tries_the_dual_for_many_classes_of_dense_rows(loss, apart, end):
+@pytest.mark.parametrize("apart", [2.0, 0.0])
+def test_auto_tries_the_dual_for_many_classes_of_dense_rows(loss, apart):
     pytest.importorskip("numba")
     rng = np.random.default_rng(0)
     y, centres = rng.integers(40, size=8000), rng.normal(size=(40, 40))
     X = (rng.normal(size=(8000, 40)) + apart * centres[y]).astype(np.float32)
     model = classifier(loss, alpha=1e-3, random_state=0).fit(X, y)
     assert model.dual_gap_ <= 1e-4
-    assert model.solver_ == end  # 200 rows a feature: a few classes are Newton's
+    left = "newton" if loss == "hinge" else "lbfgs"
+    assert model.solver_ == ("dual" if apart else left)
+    few = classifier(loss, alpha=1e-3).fit(X, y % 3)
+    assert few.solver_ != "dual"  # 200 rows a feature
+    data = Data(X, y, np.full(8000, 1 / 8000), 40)
+    assert is_doubtful(data, OWN[loss], 1e-3, 1e-4)
+    assert not is_doubtful(data, OWN[loss], 1.0, 1e-4)  # easy
 
 
 @pytest.mark.parametrize("sparse", [False, True])

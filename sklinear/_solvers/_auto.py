@@ -260,6 +260,8 @@ def _of_the_others(case: _Case) -> str:
         return "lbfgs"
     if case.hinge and n > TALLER * d:
         return "newton"
+    if case.k >= SEVERAL and not (case.hinge or case.softmax or case.data.sparse):
+        return "lbfgs"
     tall = FAIRLY_TALL if case.hinge and not case.data.sparse else TALL
     large = LARGE_SOFTMAX if case.softmax else LARGE
     return "newton" if case.size > large and n > tall * d else "lbfgs"
@@ -304,14 +306,21 @@ def is_wide(data: Data) -> bool:
 
 def is_tried(data: Data, loss: Loss) -> bool:
     """Whether hinges of dense rows are such that the dual is soon seen to be quick, or
-    left for Newton's method: quick if classes are apart."""
+    left for others: quick if classes are apart."""
     n, d = data.X.shape
     k = data.n_classes
-    apt = n >= FEW_ROWS * d and n * d * k > LARGE and is_doubtful(data, loss)
-    if k >= SEVERAL:
-        return apt
     most = TRIED if isinstance(loss, Hinge) else TRIED_SQUARE
-    return apt and n <= most * d and d >= TRIED_A_CLASS * k and n * d * k <= HUGE
+    apt = d >= TRIED_A_CLASS * k and n * d * k <= HUGE
+    if k >= SEVERAL:
+        most, apt = max(TRIED, TRIED_EACH * k), True
+    apt &= FEW_ROWS * d <= n <= most * d and n * d * k > LARGE
+    return apt and _may_be_tried(data, loss)
+
+
+def _may_be_tried(data: Data, loss: Loss) -> bool:
+    """Whether its rows are dense hinges', and margins cannot all be met."""
+    apt = not (isinstance(loss, CrossEntropy) or data.sparse or data.streamed)
+    return apt and not can_all_be_met(data)
 
 
 def is_probed(data: Data, loss: Loss, alpha: float, tol: float) -> bool:
@@ -321,14 +330,22 @@ def is_probed(data: Data, loss: Loss, alpha: float, tol: float) -> bool:
     return apt and is_tried(data, loss) and _is_installed() and _is_usable()
 
 
-def is_doubtful(data: Data, loss: Loss) -> bool:
+def is_doubtful(data: Data, loss: Loss, alpha: float, tol: float) -> bool:
     """Whether it is to be seen if the dual is quick: of hinges of dense rows, unless
-    all margins can be met, or rows are so many that a strong penalty makes it so."""
+    all margins can be met, or rows are so many that a strong penalty makes it so, or
+    many classes and few rows."""
     n, d = data.X.shape
-    k = data.n_classes
-    apt = not (isinstance(loss, CrossEntropy) or data.sparse or data.streamed)
-    most = max(TRIED, TRIED_EACH * k) if k >= SEVERAL else TRIED
-    return apt and n <= most * d and not can_all_be_met(data)
+    if n <= TRIED * d:
+        return _may_be_tried(data, loss)
+    case = _Case(data, loss, alpha, tol, 1, True)
+    return is_tried(data, loss) and not (case.few or _is_easy(case))
+
+
+def goes_on_by_newton(data: Data, loss: Loss) -> bool:
+    """Whether what the dual leaves of tried hinges is Newton's, not L-BFGS's, which is
+    the quicker one for the squared hinge of several classes."""
+    several = data.n_classes >= SEVERAL and not isinstance(loss, Hinge)
+    return is_tried(data, loss) and not several
 
 
 def is_newtons(data: Data) -> bool:

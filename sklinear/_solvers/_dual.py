@@ -17,9 +17,9 @@ from sklinear._solvers import _lbfgs, _newton
 from sklinear._solvers._auto import (
     EVEN,
     evenness,
+    goes_on_by_newton,
     is_doubtful,
     is_newtons,
-    is_tried,
     variances_of,
 )
 from sklinear._solvers._costs import is_dense, is_polished
@@ -113,9 +113,9 @@ def dual(
         twins = twins_of(data) if last is None else last.twins
         ascent = Ascent(data, centred, start, twins, last)
         epochs = EPOCHS if polish else options.max_iter
-        apt, trial = is_tried(data, loss), {}  # to Newton's method
+        apt, trial = goes_on_by_newton(data, loss), {}
         softmax = isinstance(loss, CrossEntropy)
-        if options.on_trial and is_doubtful(data, loss):
+        if options.on_trial and is_doubtful(data, loss, alpha, options.tol):
             trial = _trial(loss)
         n, d = data.shape
         wide = NARROW * n <= d and n <= LARGEST_FACTOR and not (polish or data.sparse)
