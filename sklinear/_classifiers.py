@@ -62,8 +62,8 @@ class LinearSVMClassifier(LinearClassifier):
           classes, if numba can be imported and the data are not small. Else "newton"
           for large data and "lbfgs" for small. What is between is tried: smooth losses
           of sparse data with many rows per feature by a few iterations of "lbfgs"
-          before "dual", hinges of a medium number of rows per feature by "dual" before
-          "newton".
+          before "dual", hinges of a medium number of rows per feature, larger the more
+          classes, by "dual" before "newton" or "lbfgs".
           ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then
@@ -228,13 +228,10 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
           is left to Newton's method. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "dual" for sparse data with many features, for few rows per feature
-          and, under a strong penalty, for the hinges and for the softmax of many
-          classes, if numba can be imported and the data are not small. Else "newton"
-          for large data and "lbfgs" for small. What is between is tried: smooth losses
-          of sparse data with many rows per feature by a few iterations of "lbfgs"
-          before "dual", hinges of a medium number of rows per feature by "dual" before
-          "newton".
-          ``solver_`` tells.
+          and, under a strong penalty, for many classes, if numba can be imported and
+          the data are not small. Else "newton" for large data and "lbfgs" for small.
+          Sparse data with many rows per feature are tried by a few iterations of
+          "lbfgs" before "dual". ``solver_`` tells.
     tol : float, default=1e-4
         The duality gap relative to the objective at which a fit stops: it is then
         proven to be within ``tol`` of the optimum. At the default, labels of test rows
