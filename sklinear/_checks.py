@@ -82,7 +82,8 @@ def weights_of_classes(
     class_weight: dict[Any, float], classes: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
     """The class weight of each row, (n,); 0 for rows of no class."""
-    unknown = [name for name in class_weight if name not in set(classes.tolist())]
+    known = set(classes.tolist())
+    unknown = [name for name in class_weight if name not in known]
     if unknown and len(class_weight) - len(unknown) < len(classes):
         raise ValueError(
             f"class_weight must name labels among {classes.tolist()}, or all of them "

@@ -45,7 +45,7 @@ class LinearSVMClassifier(LinearClassifier):
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
         Weights of the classes, multiplied with ``sample_weight``, 1 for those that a
-        dict does not name (it has to name all where it names others than y has);
+        dict does not name (it has to name all where it names others than have weight);
         "balanced" gives all classes the same total. ``fit`` leaves a class of weight 0
         out of ``classes_``.
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
@@ -215,7 +215,7 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
         Weights of the classes, multiplied with ``sample_weight``, 1 for those that a
-        dict does not name (it has to name all where it names others than y has);
+        dict does not name (it has to name all where it names others than have weight);
         "balanced" gives all classes the same total. ``fit`` leaves a class of weight 0
         out of ``classes_``.
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"

@@ -151,6 +151,8 @@ def _checked(check: Callable[[Any], np.ndarray], what: str, block: Any) -> np.nd
 
 def _recut(blocks: list[np.ndarray], rows: slice) -> np.ndarray:
     """Some rows of several blocks of one column."""
+    if len({isinstance(block[0], str) for block in blocks if len(block)}) > 1:
+        raise ValueError("y must hold text or numbers in all blocks, got both.")
     return np.concatenate(blocks)[rows]
 
 

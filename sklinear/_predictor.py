@@ -137,7 +137,8 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
             scores = safe_sparse_dot(X, self.coef_.T, dense_output=True)
             scores += self.intercept_
             finite = np.isfinite(scores.sum()) or np.isfinite(scores).all()
-        if not finite:
+        params = dense(self.coef_), self.intercept_
+        if not finite and all(np.isfinite(each).all() for each in params):
             raise ValueError(
                 f"X must have scores that {scores.dtype} holds, got rows whose scores "
                 "overflow: scale it as in the fit, or give float64."

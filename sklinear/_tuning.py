@@ -347,7 +347,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     predict = available_if(refitted)(LinearPredictor.predict)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "coef_") or hasattr(self, "cv_results_")
+        return hasattr(self, "coef_" if self.refit else "cv_results_")
 
     @available_if(refitted)
     def score(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> float:
@@ -386,7 +386,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         model.__dict__.update(
             learnt(self)
         )  # a user may have assigned other coefficients
-        if quick_name(self) == "neg_log_loss" and set(params) <= {"sample_weight"}:
+        own = quick_name(self) and getattr(scorer, "_score_func", None) is log_loss
+        if own and set(params) <= {"sample_weight"}:
             # the scorer knows of the classes of y alone
             return -log_loss(y, model.predict_proba(X), labels=model.classes_, **params)
         score = scorer(model, X, y, **params)

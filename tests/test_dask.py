@@ -794,3 +794,16 @@ def test_joblib_on_a_cluster_drives_a_search(search, on_cluster):
         atol=1e-7 if search is SoftmaxClassifierCV else 0,
     )
     np.testing.assert_array_equal(shared.coef_, alone.coef_)
+
+
+def test_labels_of_both_kinds_in_one_block_of_the_rows_are_refused():
+    X = lazy(PROBLEMS["iris"]).X
+    parts = [
+        np.arange(25) % 2,
+        *np.array(["a", "b"])[np.arange(125) % 2].reshape(5, 25),
+    ]
+    blocks = dict(enumerate(parts))
+    graph = {("y", i): block for i, block in blocks.items()}
+    y = da.Array(graph, "y", chunks=((25,) * 6,), dtype=object)
+    with pytest.raises(ValueError, match="y must hold text or numbers in all blocks"):
+        SoftmaxClassifier().fit(X, y)

@@ -626,15 +626,15 @@ def test_auto_soon_sees_whether_the_dual_is_quick(loss, apart, alpha, end):
 def test_auto_tries_the_dual_for_many_classes_of_dense_rows(loss, apart):
     pytest.importorskip("numba")
     rng = np.random.default_rng(0)
-    y, centres = rng.integers(40, size=8000), rng.normal(size=(40, 40))
-    X = (rng.normal(size=(8000, 40)) + apart * centres[y]).astype(np.float32)
+    y, centres = rng.integers(40, size=6000), rng.normal(size=(40, 50))
+    X = (rng.normal(size=(6000, 50)) + apart * centres[y]).astype(np.float32)
     model = classifier(loss, alpha=1e-3, random_state=0).fit(X, y)
     assert model.dual_gap_ <= 1e-4
     left = "newton" if loss == "hinge" else "lbfgs"
     assert model.solver_ == ("dual" if apart else left)
     few = classifier(loss, alpha=1e-3).fit(X, y % 3)
-    assert few.solver_ != "dual"  # 200 rows a feature
-    data = Data(X, y, np.full(8000, 1 / 8000), 40)
+    assert few.solver_ != "dual"  # 120 rows a feature
+    data = Data(X, y, np.full(6000, 1 / 6000), 40)
     assert is_doubtful(data, OWN[loss], 1e-3, 1e-4)
     assert not is_doubtful(data, OWN[loss], 1.0, 1e-4)  # easy
 

@@ -601,6 +601,25 @@ def test_scores_that_overflow_are_no_answer(loss, sparse):
     assert np.isfinite(model.decision_function(large.astype(np.float64))).all()
 
 
+def test_coefficients_of_a_user_need_not_be_finite():
+    model = SoftmaxClassifier().fit(X, y)
+    model.intercept_[2] = -np.inf  # a class that is left out
+    assert set(model.predict(X)) == {0, 1}
+    assert (model.predict_proba(X)[:, 2] == 0).all()
+
+
+def test_a_search_whose_refit_is_interrupted_is_not_fitted(monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    search = SoftmaxClassifierCV(alphas=[1.0, 0.1], cv=3)
+    monkeypatch.setattr(SoftmaxClassifier, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, y)
+    with pytest.raises(NotFittedError):
+        search.predict(X)
+
+
 def test_coefficients_of_no_fit_predict():
     model = SoftmaxClassifier()
     model.coef_, model.intercept_ = np.eye(3), np.zeros(3)

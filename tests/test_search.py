@@ -711,6 +711,10 @@ def test_the_log_loss_of_rows_that_lack_classes_counts_all_of_the_models():
     assert weighted == pytest.approx(own, rel=1e-12)
     with pytest.raises(ValueError, match="7"):
         search.score(X, [7])
+    search.scorer_ = get_scorer("accuracy")  # the fitted one counts
+    assert search.score(IRIS.X, IRIS.y) == accuracy_score(
+        IRIS.y, search.predict(IRIS.X)
+    )
 
 
 @pytest.mark.parametrize("split", [(1, 2), ([[0, 60]], [1, 61]), ([0, 60], 1)])

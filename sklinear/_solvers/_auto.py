@@ -74,7 +74,8 @@ SEVERAL, EASY_EACH = 20, 0.8
 # Rows a feature to which hinges are tried with the dual, and their squares, and
 # features a class from which; or, of SEVERAL classes, rows a feature and class; of
 # LARGE numbers in X times classes.
-TRIED, TRIED_SQUARE, TRIED_A_CLASS, TRIED_EACH = 32, 16, 8, 10
+TRIED, TRIED_SQUARE, TRIED_A_CLASS = 32, 16, 8
+TRIED_EACH, TRIED_EACH_SQUARE = 10, 4
 # Spread from which each row's multipliers hardly depend on others', where all margins
 # can be met, and ratios up to which they do not, of the hinge and of its square.
 APART, FAR_HINGE, FAR_SQUARE = 0.5, 5e7, 1e12
@@ -308,12 +309,12 @@ def is_tried(data: Data, loss: Loss) -> bool:
     """Whether hinges of dense rows are such that the dual is soon seen to be quick, or
     left for others: quick if classes are apart."""
     n, d = data.X.shape
-    k = data.n_classes
-    most = TRIED if isinstance(loss, Hinge) else TRIED_SQUARE
-    apt = d >= TRIED_A_CLASS * k and n * d * k <= HUGE
+    k, hinge = data.n_classes, isinstance(loss, Hinge)
+    most, largest, apt = TRIED if hinge else TRIED_SQUARE, HUGE, d >= TRIED_A_CLASS * k
     if k >= SEVERAL:
-        most, apt = max(TRIED, TRIED_EACH * k), True
-    apt &= FEW_ROWS * d <= n <= most * d and n * d * k > LARGE
+        most = max(most, (TRIED_EACH if hinge else TRIED_EACH_SQUARE) * k)
+        largest, apt = 10 * HUGE, True
+    apt &= FEW_ROWS * d <= n <= most * d and LARGE < n * d * k <= largest
     return apt and _may_be_tried(data, loss)
 
 

@@ -151,6 +151,7 @@ def dual(
     return replace(solution, visitor=visitor, solver=end, multipliers=multipliers)
 
 
+@interruptible()
 def is_quick(
     data: Data, loss: Loss, alpha: float, fit_intercept: bool, options: Options
 ) -> bool:

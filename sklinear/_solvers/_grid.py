@@ -23,6 +23,7 @@ from sklinear._solvers._auto import is_probed
 from sklinear._solvers._batch import Batch, JointDescent, most_together
 from sklinear._solvers._descent import POLISHED
 from sklinear._solvers._dual import is_quick
+from sklinear._solvers._dual_descent import LATE
 from sklinear._solvers._frame import Start, certify, concluded, from_priors
 from sklinear._solvers._intercept import tidied
 from sklinear._solvers._newton import refine
@@ -64,7 +65,7 @@ def solve_grid(
         own.sort(key=lambda i: -problems[i][1])
         alphas = [problems[i][1] for i in own]
         quick = 0
-        if solver == "auto":
+        if solver == "auto" and options.max_iter >= LATE:
             quick = _quick(data, loss, alphas, folds[0], fit_intercept, options)
         shared = folds, fit_intercept
         for place, fold, solution in _cells(
@@ -93,12 +94,14 @@ def _quick(
     """For how many of the alphas, from the strongest, the dual is quick on a fold.
 
     The weaker the penalty, the more its epochs: where they stop to be quick is found
-    by halving.
+    by halving. Folds that could go together do so unless it is quick for all.
     """
     if not is_probed(data, loss, alphas[-1], options.tol):
         return 0
     part = _rows_of(data, weights)
     shared = fit_intercept, options
+    if go_together(data, loss, alphas[-1], "auto"):
+        return len(alphas) * is_quick(part, loss, alphas[-1], *shared)
     return bisect_left(alphas, True, key=lambda a: not is_quick(part, loss, a, *shared))
 
 
