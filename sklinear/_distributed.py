@@ -170,11 +170,23 @@ def column(values: Any, name: str, warn: bool = False) -> np.ndarray:
     return column_or_1d(np.asarray(values), warn=warn)
 
 
-def weights_by(
-    check: Callable[[Any, int], np.ndarray], sample_weight: Any
+def aligned_weights(
+    sample_weight: Any,
+    lie: dict[str, list[Any]],
+    lengths: list[int],
+    check: Callable[[Any, int], np.ndarray],
+) -> list[Any]:
+    """Weights, cut as the blocks of X are; ``check`` is asked of them and their n."""
+    name = "sample_weight"
+    of_column = partial(_checked_column, check, name)
+    return aligned(sample_weight, lie.get(name), lengths, name, of_column)
+
+
+def _checked_column(
+    check: Callable[[Any, int], np.ndarray], name: str, values: Any
 ) -> np.ndarray:
-    """Weights (n,) of rows, of which ``check`` is asked."""
-    values = column(sample_weight, "sample_weight")
+    """A column by its name, valid."""
+    values = column(values, name)
     return check(values, len(values))
 
 
@@ -318,13 +330,7 @@ class Blocks:
         if self.n == 0:
             raise ValueError("X must have rows, got blocks with 0 sample(s) in all.")
         y = aligned(y, lie.get("y"), lengths, "y", labels_of)
-        weights = aligned(
-            sample_weight,
-            lie.get("sample_weight"),
-            lengths,
-            "sample_weight",
-            partial(weights_by, check_weights),
-        )
+        weights = aligned_weights(sample_weight, lie, lengths, check_weights)
         self.dtype = computing_dtype(np.result_type(*(fact.dtype for fact in facts)))
         self.sparse = any(fact.sparse for fact in facts)
         self.numbers = [i for i, n in enumerate(lengths) if n]

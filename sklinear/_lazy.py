@@ -15,6 +15,7 @@ from sklinear._checks import finite_weights
 from sklinear._dispatch import computed, named
 from sklinear._distributed import (
     aligned,
+    aligned_weights,
     all_numbered,
     as_many,
     column,
@@ -22,7 +23,6 @@ from sklinear._distributed import (
     labels_of,
     lengths_of,
     made_together,
-    weights_by,
     without_rows,
 )
 
@@ -73,13 +73,7 @@ def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
     lengths = lengths_of(X, labels, "X")
     like = functools.partial(_labels_like, model.classes_)
     y = aligned(y, lie.get("y"), lengths, "y", like)
-    weights = aligned(
-        sample_weight,
-        lie.get("sample_weight"),
-        lengths,
-        "sample_weight",
-        functools.partial(weights_by, finite_weights),
-    )
+    weights = aligned_weights(sample_weight, lie, lengths, finite_weights)
     hits = [
         dask.delayed(_hits)(i, *part)
         for i, part in enumerate(zip(labels, y, weights, strict=True))
