@@ -137,13 +137,17 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
             scores = safe_sparse_dot(X, self.coef_.T, dense_output=True)
             scores += self.intercept_
             finite = np.isfinite(scores.sum()) or np.isfinite(scores).all()
-        params = dense(self.coef_), self.intercept_
-        if not finite and all(np.isfinite(each).all() for each in params):
+        if not finite and self._is_finite():
             raise ValueError(
                 f"X must have scores that {scores.dtype} holds, got rows whose scores "
                 "overflow: scale it as in the fit, or give float64."
             )
         return scores.ravel() if scores.shape[1] == 1 else scores
+
+    def _is_finite(self) -> bool:
+        """Whether coefficients are: a user may have assigned others."""
+        params = dense(self.coef_), self.intercept_
+        return all(bool(np.isfinite(each).all()) for each in params)
 
     @over_blocks
     def predict(self, X: Any) -> np.ndarray:
@@ -262,7 +266,7 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
             )
         W = turned(coef if columns is None else coef[:, columns], np.float64)
         b = np.asarray(self.intercept_, dtype=np.float64)
-        if not (np.isfinite(W).all() and np.isfinite(b).all()):
+        if not self._is_finite():
             raise ValueError(
                 "coef_ and intercept_ must be finite to go on from (warm_start, "
                 "partial_fit), got NaN or infinity among them."
