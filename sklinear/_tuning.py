@@ -389,6 +389,12 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         own = quick_name(self) and getattr(scorer, "_score_func", None) is log_loss
         if own and set(params) <= {"sample_weight"}:
             # the scorer knows of the classes of y alone
+            known = np.isin(y, model.classes_)
+            if not known.all():
+                raise ValueError(
+                    f"y must hold classes of the fit, {model.classes_}, got also "
+                    f"{np.unique(np.asarray(y)[~known])}."
+                )
             return -log_loss(y, model.predict_proba(X), labels=model.classes_, **params)
         score = scorer(model, X, y, **params)
         return self._named(score) if isinstance(score, dict) else score

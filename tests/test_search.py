@@ -681,25 +681,33 @@ def test_a_callable_of_several_metrics_may_fail_on_a_fold(kind):
 
 
 def test_a_scorer_may_change_what_it_gets(kind):
-    def scorer(model, X, y, sample_weight):
-        score = model.score(X, y, sample_weight)
+    def scorer(model, X, y):
+        score = model.score(X, y)
         X -= X.mean(axis=0)
         y -= 1
-        sample_weight *= y
         model.classes_[:] = -1
         return score
 
-    given = *IRIS[:2], np.linspace(1, 2, 150)
-    before = [each.copy() for each in given]
+    X, y = (each.copy() for each in IRIS[:2])
     params = {"scoring": scorer, "tol": TIGHT, "refit": False}
     found, peer = search_of(kind, **params), peer_of(kind, **params)
-    for search in (found, peer):
-        search.fit(*given[:2], sample_weight=given[2])
     for name in ("mean_test_score", "split0_test_score"):
-        ours, theirs = found.cv_results_[name], peer.cv_results_[name]
+        ours, theirs = (each.fit(X, y).cv_results_[name] for each in (found, peer))
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
-    for each, old in zip(given, before, strict=True):
-        np.testing.assert_array_equal(each, old)
+    np.testing.assert_array_equal(X, IRIS.X)
+    np.testing.assert_array_equal(y, IRIS.y)
+
+
+def test_a_scorer_may_change_the_weights_it_gets(kind):
+    def scorer(model, X, y, sample_weight):
+        sample_weight *= 2
+        return sample_weight.sum()
+
+    weights = np.linspace(1, 2, 150)
+    search = search_of(kind, scoring=scorer, refit=False)
+    results = search.fit(*IRIS[:2], sample_weight=weights).cv_results_
+    assert np.ptp(results["split0_test_score"]) == 0
+    assert weights[0] == 1
 
 
 def test_the_log_loss_of_rows_that_lack_classes_counts_all_of_the_models():
@@ -709,7 +717,7 @@ def test_the_log_loss_of_rows_that_lack_classes_counts_all_of_the_models():
     assert search.score(X, y) == pytest.approx(own, rel=1e-12)
     weighted = search.score(IRIS.X, IRIS.y, sample_weight=np.arange(150) == 0)
     assert weighted == pytest.approx(own, rel=1e-12)
-    with pytest.raises(ValueError, match="7"):
+    with pytest.raises(ValueError, match=r"y must hold classes .* got also \[7\]"):
         search.score(X, [7])
     search.scorer_ = get_scorer("accuracy")  # the fitted one counts
     assert search.score(IRIS.X, IRIS.y) == accuracy_score(
