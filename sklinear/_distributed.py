@@ -132,7 +132,7 @@ def aligned(
         return blocks
     own_starts, cut = np.cumsum([0, *own]), []
     pieces = [
-        dask.delayed(_checked)(check, what, block)
+        dask.delayed(named)(what, check, block)
         for what, block in numbered(blocks, name).items()
     ]
     for a, b in pairs:
@@ -142,11 +142,6 @@ def aligned(
         rows = slice(shift, shift + int(b - a))
         cut.append(dask.delayed(_recut)(pieces[first:last], rows))
     return cut
-
-
-def _checked(check: Callable[[Any], np.ndarray], what: str, block: Any) -> np.ndarray:
-    """A block of labels or weights, valid; it may have no rows."""
-    return named(what, check, block)
 
 
 def _recut(blocks: list[np.ndarray], rows: slice) -> np.ndarray:
