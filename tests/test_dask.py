@@ -21,9 +21,11 @@ from conftest import LOSSES, PROBLEMS, Problem, classifier, full_params, objecti
 from distributed import Client, LocalCluster, get_client
 from joblib import parallel_config
 from sklearn.base import clone
+from sklearn.datasets import make_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from sklinear import (
+    LinearSVMClassifier,
     LinearSVMClassifierCV,
     SoftmaxClassifier,
     SoftmaxClassifierCV,
@@ -237,6 +239,17 @@ def test_warm_start_begins_where_the_last_fit_ended():
     model = SoftmaxClassifier(warm_start=True).fit(*problem)
     first = model.n_iter_
     assert model.fit(*problem).n_iter_ < first / 2
+
+
+def test_a_hinge_takes_as_few_passes_as_steps_in_memory():
+    # by conjugate gradients alone 1000 passes end at a gap of 2e-4
+    X, y = make_classification(2000, 90, n_informative=45, n_classes=10, random_state=0)
+    model = LinearSVMClassifier(alpha=1e-5, loss="hinge").fit(X, y)
+    steps, value = model.n_iter_, model.loss_curve_[-1]
+    model.fit(da.from_array(X, (1000, -1)), y)
+    assert model.n_iter_ < 2 * steps
+    assert model.dual_gap_ <= model.tol
+    np.testing.assert_allclose(model.loss_curve_[-1], value, rtol=2 * model.tol)
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "newton"])

@@ -98,7 +98,7 @@ def active_hessian(objective: Objective, active: Active) -> np.ndarray:
     return H
 
 
-def written_cost(objective: Objective, count: int) -> float:
+def written_cost(objective: Objective, count: float) -> float:
     """Operations of a step with so many margins' Hessian written out."""
     d1, k = objective.shape
     return 3.0 * count * d1**2 + (d1 * (k - 1)) ** 3 / 3

@@ -84,16 +84,16 @@ class Preconditioner:
 
     def expected(self, objective: Objective) -> float:
         """Operations of a step's conjugate gradients: the last one's, if any."""
-        return self.last or USUAL * _product_cost(objective)
+        return self.last or USUAL * product_cost(objective)
 
     def worked(self, objective: Objective) -> None:
         """One product with the Hessian of some rows was taken with it."""
-        work = _product_cost(objective)
+        work = product_cost(objective)
         self._work += work
         self.last += work
 
 
-def _product_cost(objective: Objective) -> float:
+def product_cost(objective: Objective) -> float:
     """Operations of a product with the Hessian and of one with the inverse blocks."""
     d1, k = objective.shape
     return k * d1 * (4.0 * objective.data.shape[0] + 2.0 * d1)

@@ -137,7 +137,10 @@ def streamed_dense_step(
     objective: Objective, at: Point, gradient: np.ndarray, ridge: float
 ) -> np.ndarray:
     """A dense step from one pass over rows of which nothing is kept."""
-    H = objective.data.total(
+    d1, k = objective.shape
+    H = np.zeros((k, d1, k, d1))
+    first, second = np.triu_indices(k, 1)
+    H[first, :, second] = objective.data.total(
         _streamed_out, at, objective.variables, objective.fit_intercept
     )
     return dense_step(objective, H, gradient, ridge)
@@ -146,13 +149,14 @@ def streamed_dense_step(
 def _streamed_out(
     data: Data, at: Point, variables: Variables, fit_intercept: bool
 ) -> np.ndarray:
-    """The pairs j < m of the loss's Hessian (k, d1, k, d1)."""
+    """The pairs j < m of the loss's Hessian, (k (k - 1) / 2, d1, d1)."""
     d1, k = data.shape[1] + fit_intercept, data.n_classes
     H = np.zeros((k, d1, k, d1))
     for block, loss, (scores,) in visits(data, at):
         product = loss.hessian(scores, block.y, block.weights)
         _add_pairs(H, features(block.X, variables, fit_intercept), scores, product)
-    return H
+    first, second = np.triu_indices(k, 1)
+    return H[first, :, second]
 
 
 def _add_pairs(

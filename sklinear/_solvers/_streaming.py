@@ -16,13 +16,15 @@ import numpy as np
 
 from sklinear._data import Data
 from sklinear._duality import dual_value
-from sklinear._losses import Hinge
+from sklinear._losses import Hinge, Margin
 from sklinear._objective import Objective, Point, probe, visits
+from sklinear._solvers._active import written_cost
 from sklinear._solvers._curvature import Hessian, StreamedHessian
 from sklinear._solvers._preconditioner import (
     Precondition,
     Preconditioner,
     inverse_of_blocks,
+    product_cost,
     streamed_inverse,
 )
 from sklinear._solvers._solution import Monitor
@@ -35,6 +37,8 @@ INNER = 1e-3  # of a residual, what the excerpt's own conjugate gradients leave
 # unlike all the rows: of those near a boundary it has too few. Blocks do better then.
 PASSES = 6
 EXCERPT_STEPS = 8  # of them, after which the move is taken as it is
+WRITTEN = 2048  # params up to which a hinge's Hessian may be written out
+ROUND_TRIP = 1e8  # operations that take as long as it does to ask other machines
 BENT = 2**25  # bytes of the rows that a hinge bends at, up to which they are copied
 SEARCHES = 8  # passes of a line search: the last bracket is below rounding
 
@@ -91,6 +95,8 @@ def _conjugate(
         H, inverse = bent[0], preconditioner(partial(bent[1], ridge, rng))
         move, _, promise = cg_step(H, gradient, inverse, *shared)
         return move, promise
+    if is_written(objective, at, preconditioner):
+        return streamed_dense_step(objective, at, gradient, ridge), 0.0
     whole = StreamedHessian(objective, at)
     if objective.data.excerpt is None or not preconditioner.excerpt_helps:
         build = partial(streamed_inverse, objective, at, ridge, rng)
@@ -103,6 +109,30 @@ def _conjugate(
     if taken > PASSES * -np.log10(np.clip(promise, 1e-300, 1.0)):
         preconditioner.excerpt_helps, preconditioner.stale = False, True
     return move, promise
+
+
+def is_written(objective: Objective, at: Point, preconditioner: Preconditioner) -> bool:
+    """Whether so few margins bend that conjugate gradients would take longer than a
+    Hessian written out. A pass."""
+    (d1, k), loss = objective.shape, objective.loss
+    if not isinstance(loss, Margin) or d1 * k > WRITTEN:
+        return False
+    each = product_cost(objective) * (len(loss.past) + 1)
+    each += 0.0 if objective.data.mapped else ROUND_TRIP
+    tried = preconditioner.expected(objective) / product_cost(objective) * each
+    if written_cost(objective, 0) >= tried:
+        return False
+    return written_cost(objective, objective.data.total(bends, at)) < tried
+
+
+def bends(data: Data, at: Point) -> float:
+    """How many margins have curvature."""
+    count = 0.0
+    for block, loss, (scores,) in visits(data, at):
+        assert isinstance(loss, Margin)
+        slope = loss.slope(scores, block.y) * block.weights[:, None]
+        count += np.count_nonzero(slope)
+    return count
 
 
 def bending(
