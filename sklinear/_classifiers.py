@@ -107,7 +107,7 @@ class LinearSVMClassifier(LinearClassifier):
         hinge under a strong penalty, those of an exact fit (``dual_gap_`` <= 1e-10, as
         small data have it) are in their middle.
     classes_ : ndarray of shape (n_classes,)
-        Labels, sorted.
+        Labels of the samples that have weight, sorted.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -272,7 +272,7 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
     intercept_ : ndarray of shape (n_classes,) or (1,)
         Intercepts, which add up to 0; likewise.
     classes_ : ndarray of shape (n_classes,)
-        Labels, sorted.
+        Labels of the samples that have weight, sorted.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)

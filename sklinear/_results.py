@@ -134,7 +134,7 @@ def _simplest(best: int, results: dict[str, Any], cells: Sequence[Cell]) -> int:
 
 
 def at_edge(
-    name: str, best: int, mean: np.ndarray, cells: Sequence[Cell]
+    name: str, best: int, mean: np.ndarray, cells: Sequence[Cell], automatic: bool
 ) -> list[Warning]:
     """Whether the best alpha is at an end of its grid, and clearly so.
 
@@ -155,9 +155,12 @@ def at_edge(
         f"{key}={value if isinstance(value, str) else format(float(value), 'g')}"
         for key, value in cells[best].params.items()
     )
+    advice = f"Give {direction} alphas"
+    if automatic:
+        advice = f"A number of alphas has the same ends: give values, {direction} ones"
     text = (
         f"{name} found the best mean test score at the {which} penalty of its grid "
-        f"({values}): a better one may lie beyond. Give {direction} alphas."
+        f"({values}): a better one may lie beyond. {advice}."
     )
     return [UserWarning(text)]
 

@@ -45,7 +45,8 @@ def check_refit(search: Any, names: Iterable[str]) -> Any:
         raise ValueError(
             "For multi-metric scoring, the parameter refit must be set to a scorer "
             f"key, one of {list(names)}, or a callable, to choose the cell to refit, "
-            f"or to False where none is wanted, got {refit!r}."
+            "or to False where none is wanted ('one_std' needs a single metric), got "
+            f"{refit!r}."
         )
     return refit
 

@@ -108,7 +108,7 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     intercept_ : ndarray of shape (n_classes,) or (1,)
         Intercepts.
     classes_ : ndarray of shape (n_classes,)
-        Labels, sorted.
+        Labels of the samples that have weight, sorted.
     n_iter_ : int
         Iterations of the refit.
     loss_curve_ : list of float
@@ -289,7 +289,7 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     intercept_ : ndarray of shape (n_classes,) or (1,)
         Intercepts.
     classes_ : ndarray of shape (n_classes,)
-        Labels, sorted.
+        Labels of the samples that have weight, sorted.
     n_iter_ : int
         Iterations of the refit.
     loss_curve_ : list of float

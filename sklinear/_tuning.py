@@ -274,9 +274,13 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
     # The grid ---------------------------------------------------------------------
 
+    def _is_automatic(self) -> bool:
+        """Whether alphas is a number of them."""
+        return isinstance(self.alphas, Integral) and not isinstance(self.alphas, bool)
+
     def _alphas(self, data: Data) -> list[Any]:
         """The values of alpha, as they were given or those of the automatic grid."""
-        if not isinstance(self.alphas, Integral) or isinstance(self.alphas, bool):
+        if not self._is_automatic():
             return positive("alphas", self.alphas)
         units = [
             self._plain(**params)._problem()[:2]
@@ -329,7 +333,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         mean = results[f"mean_test_{metric}"]
         self.best_score_ = mean[index]
         best = int(results[f"rank_test_{metric}"].argmin())
-        return at_edge(type(self).__name__, best, mean, cells)
+        automatic = self._is_automatic()
+        return at_edge(type(self).__name__, best, mean, cells, automatic)
 
     def _refit(self, model: Any, X: Any, y: Any, sample_weight: Any) -> None:
         """Fit the best plain estimator, and take over what it has learnt."""

@@ -1087,6 +1087,9 @@ def test_the_best_alpha_at_the_edge_of_the_grid_is_warned_of():
     assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match=r"weakest penalty.*'?alpha=1\b.*smaller"):
         SoftmaxClassifierCV(alphas=[100, 1, 10]).fit(X, y)
+    numbers = X[::10] - 100 * (np.arange(15)[:, None] % 3)  # that tell the label
+    with pytest.warns(UserWarning, match="number of alphas has the same ends"):
+        SoftmaxClassifierCV(alphas=4, cv=3).fit(numbers, np.arange(15) % 3)
     rounded = np.nextafter(100, 0) * np.array([1, 0.01, 0.1])  # as logspace gives them
     with pytest.warns(UserWarning, match=r"alpha=1\)"):
         SoftmaxClassifierCV(alphas=rounded).fit(X, y)
