@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,11 +40,6 @@ class BlockTask:
             return self.function(data, *self.args)
 
 
-def _visited(visit: BlockTask, *block: Any) -> Any:
-    """One block's sums."""
-    return visit(*block)
-
-
 def _added(sums: list[Any]) -> Any:
     """What visits to several blocks say of all of them."""
     first = sums[0]
@@ -77,7 +73,7 @@ class Passes:
         level = []
         for i, *keys in self._keys:
             level.append((f"{visit.function.__name__}-{token}", i))
-            graph[level[-1]] = (_visited, sent, i, *keys)
+            graph[level[-1]] = (operator.call, sent, i, *keys)
         depth = 0
         while len(level) > 1:
             above = [(f"sum-{depth}-{token}", i) for i in range(0, len(level), FAN_IN)]
