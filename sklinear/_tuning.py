@@ -93,19 +93,6 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     _sample_weights = LinearClassifier._sample_weights
     _labels_and_weights = LinearClassifier._labels_and_weights
 
-    alphas: Any
-    cv: Any
-    scoring: Any
-    refit: Any
-    class_weight: Any
-    solver: str
-    tol: float
-    max_iter: int
-    fit_intercept: bool
-    n_jobs: int | None
-    random_state: Any
-    verbose: Any
-
     def _plain(self, **params: Any) -> LinearClassifier:
         """The estimator that is tuned."""
         raise NotImplementedError
