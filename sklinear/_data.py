@@ -235,6 +235,10 @@ class Data:
             return self
         return self.sample(rows, self.weights[rows])
 
+    def weighing(self, weights: np.ndarray) -> Data:
+        """The same rows with other weights."""
+        return Data(self.X, self.y, weights, self.n_classes, self.dtype, self.tally)
+
     def less(self, centre: np.ndarray | None) -> Data:
         """The same data whose blocks, if dense, are rows less a centre (d,), if any."""
         if centre is None or self.sparse:

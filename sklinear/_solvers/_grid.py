@@ -154,7 +154,7 @@ def _rows_of(data: Data, weights: np.ndarray) -> Data:
     rows = np.flatnonzero(weights)
     large = not data.sparse and len(rows) * data.shape[1] > LARGEST_COPY
     if len(rows) == len(weights) or large or data.streamed:
-        return Data(data.X, data.y, weights, data.n_classes, data.dtype, data.tally)
+        return data.weighing(weights)
     return data.sample(rows, weights[rows])
 
 
@@ -262,15 +262,13 @@ def _path(
     Where classes are separated and alpha is weak, few rows matter, and other ones in
     each fold: then no preconditioner fits all.
     """
-    n, d = data.X.shape
-    k, widen = data.n_classes, options.widen
-    average = np.array(sum(folds)) / len(folds)
-    mean = Data(data.X, data.y, average, k, data.dtype, data.tally)
+    (n, d), widen = data.X.shape, options.widen
+    mean = data.weighing(np.array(sum(folds)) / len(folds))
     if n < d and n <= LARGEST_FACTOR:
         space = RowSpace.of(mean, fit_intercept)
         if space.data.X.shape[1]:  # else rows tell nothing
             mean, widen = space.data, space.widen
-    parts = [Data(mean.X, data.y, fold, k, mean.dtype, mean.tally) for fold in folds]
+    parts = [mean.weighing(fold) for fold in folds]
     curvature, weakest = loss.curvature, alphas[-1]
     variables = choose_variables(mean, weakest, curvature, fit_intercept, True)
     batch = Batch(mean, loss, parts, fit_intercept, variables)

@@ -79,7 +79,7 @@ class Stream:
         unit = max(self.unit, float(data.weights.max()))
         weights, shrink = data.weights / unit, self.unit / unit
         np.maximum(weights, LEAST_WEIGHT, out=weights, where=counted)
-        data = _weighing(data, weights)
+        data = data.weighing(weights)
         moments = self.moments
         stream = replace(
             self,
@@ -91,11 +91,6 @@ class Stream:
             moments=moments if data.sparse else moments.merged(data, shrink),
         )
         return stream, data
-
-
-def _weighing(data: Data, weights: np.ndarray) -> Data:
-    """The same rows with other weights."""
-    return Data(data.X, data.y, weights, data.n_classes, data.dtype, data.tally)
 
 
 def touched(X: Any) -> tuple[np.ndarray | None, Any]:
@@ -183,7 +178,7 @@ def _learn(
     steps = stream.n_steps + np.arange(n_steps)
     stream, data = stream.after(data, n_steps)
     shares = data.weights * (stream.n_rows / stream.total / len(order))
-    data = _weighing(data, shares)
+    data = data.weighing(shares)
     span = Span(data, alpha, fit_intercept, W, b, forward(data, W))
     _, activity = assess(span, loss)
     mean = float(activity @ shares) / float(shares.sum())
@@ -192,7 +187,7 @@ def _learn(
     activity *= level / mean
     stream = replace(stream, activity=level)
     # rows that weigh less than those before are to make shorter steps than they did
-    typical = _weighing(data, shares / min(1.0, float(shares.sum())))
+    typical = data.weighing(shares / min(1.0, float(shares.sum())))
     if data.sparse:
         metric = measure_wide(typical, alpha, activity, fit_intercept)
     else:
