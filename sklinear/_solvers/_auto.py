@@ -157,7 +157,6 @@ class _Case:
         self.softmax = isinstance(loss, CrossEntropy)
         self.alone = fits == 1
         self.share = 1 / min(fits, FITS)  # of the load of compiled code
-        self.compiled = compiled
         self.usable = compiled and alpha > 0 and not data.streamed  # the dual is
         self.rough = tol >= ROUGH
         self.meets = can_all_be_met(data)
@@ -250,7 +249,7 @@ def _of_dense(case: _Case) -> str | None:
         reached = case.needed <= (FAR_HINGE if case.hinge else FAR_SQUARE)
         reached &= case.tol >= (ROUGH if case.needed <= EASY_SQUARE else FINE)
         more = 2 * case.n * k > case.d  # than Newton has to solve at once
-        return "dual" if case.compiled and reached and more else "newton"
+        return "dual" if case.usable and reached and more else "newton"
     return "newton" if case.softmax and case.d * k > MANY else None
 
 
