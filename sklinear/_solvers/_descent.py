@@ -283,10 +283,7 @@ def _step(
     # the residual that is left, if it is the next gradient, tells the next gap
     settled = SETTLED * 4 * objective.alpha * monitor.tol * state.at.primal
     if objective.data.streamed:
-        dense = is_dense(objective)
-        return streaming.step(
-            objective, state, monitor, preconditioner, dense, ridge, settled
-        )
+        return streaming.step(objective, state, monitor, preconditioner, ridge, settled)
     tried = SKINNY * preconditioner.expected(objective)
     if preconditioner.failed or 2 * len(monitor.history) > monitor.max_iter:
         tried = LAST_RESORT

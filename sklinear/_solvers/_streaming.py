@@ -19,6 +19,7 @@ from sklinear._duality import dual_value
 from sklinear._losses import Hinge, Margin
 from sklinear._objective import Objective, Point, probe, visits
 from sklinear._solvers._active import written_cost
+from sklinear._solvers._costs import is_dense
 from sklinear._solvers._curvature import Hessian, StreamedHessian
 from sklinear._solvers._preconditioner import (
     Precondition,
@@ -56,7 +57,6 @@ def step(
     state: Iterate,
     monitor: Monitor,
     preconditioner: Preconditioner,
-    dense: bool,
     ridge: float,
     settled: float,
 ) -> tuple[Iterate | None, float]:
@@ -70,7 +70,7 @@ def step(
     gradient, at, promise = state.at.gradient, state.U, 0.0
     assert isinstance(at, Point)
     monitor.count()
-    if dense:
+    if is_dense(objective):
         move = streamed_dense_step(objective, at, gradient, ridge)
     else:
         args = monitor, preconditioner, 1e-2 * ridge, settled
