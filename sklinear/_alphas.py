@@ -28,7 +28,8 @@ def automatic_alphas(
     ``problems`` are the losses with delta = 1 and what multiplies the user's alpha.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
-        known = _known(data)
+        mean = np.asarray(data.class_sums.sum(axis=1)).ravel()
+        known = _Known(mean, _variances(data, mean), *_distinct(data))
         losses = {loss for loss, _ in problems}
         ends_of = {loss: _ends(data, loss, known) for loss in losses}
     strongest = np.max([ends_of[loss][0] / factor for loss, factor in problems])
@@ -56,12 +57,6 @@ class _Known(NamedTuple):
     square: np.ndarray  # (d,), of the features about their means
     labels: np.ndarray  # of distinct rows
     masses: np.ndarray  # their weights
-
-
-def _known(data: Data) -> _Known:
-    """Of all rows."""
-    mean = np.asarray(data.class_sums.sum(axis=1)).ravel()
-    return _Known(mean, _variances(data, mean), *_distinct(data))
 
 
 def _ends(data: Data, loss: Loss, known: _Known) -> tuple[float, float]:
