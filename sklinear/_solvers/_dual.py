@@ -25,13 +25,7 @@ from sklinear._solvers._auto import (
 from sklinear._solvers._costs import is_dense, is_polished
 from sklinear._solvers._dual_ascent import Ascent
 from sklinear._solvers._dual_descent import LATE, Descent
-from sklinear._solvers._frame import (
-    Start,
-    certify,
-    concluded,
-    offer_priors,
-    rescaled,
-)
+from sklinear._solvers._frame import Start, certify, concluded, offer_priors
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution
 from sklinear._variables import LARGEST_FACTOR, Variables, choose_variables
@@ -229,14 +223,21 @@ def _in_row_space(
 
 def _go_on(objective: Objective, monitor: Monitor, apt: bool) -> Objective:
     """By Newton's method where ``apt``, or L-BFGS; in the variables that are theirs."""
-    objective = rescaled(
-        objective, monitor, _newton.variables if apt else _lbfgs.variables
-    )
+    data, loss, alpha = objective.data, objective.loss, objective.alpha
+    variables = _newton.variables if apt else _lbfgs.variables
+    own = variables(data, loss, alpha, objective.fit_intercept)
+    scaled, split = objective.replace(variables=own), monitor.split
+    assert monitor.params is not None
+    assert split is not None
+    monitor.split = lambda params: split(objective.join(*scaled.split(params)))
+    monitor.params = scaled.join(*objective.split(monitor.params))
+    if monitor.guessed is not None:
+        monitor.guessed = scaled.join(*objective.split(monitor.guessed))
     if apt:
-        _newton.solve(objective, monitor)
+        _newton.solve(scaled, monitor)
     elif not monitor.spent:
-        _lbfgs.finish(objective, monitor)
-    return objective
+        _lbfgs.finish(scaled, monitor)
+    return scaled
 
 
 def _go_on_in_row_space(

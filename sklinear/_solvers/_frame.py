@@ -168,25 +168,6 @@ def settled(params: np.ndarray, residual: np.ndarray, H: np.ndarray) -> np.ndarr
     return params
 
 
-def rescaled(
-    objective: Objective,
-    monitor: Monitor,
-    variables: Callable[[Data, Loss, float, bool], Variables],
-) -> Objective:
-    """The objective, and the monitor's points, in a solver's variables."""
-    data, loss, alpha = objective.data, objective.loss, objective.alpha
-    own = variables(data, loss, alpha, objective.fit_intercept)
-    scaled = objective.replace(variables=own)
-    split = monitor.split
-    assert monitor.params is not None
-    assert split is not None
-    monitor.split = lambda params: split(objective.join(*scaled.split(params)))
-    monitor.params = scaled.join(*objective.split(monitor.params))
-    if monitor.guessed is not None:
-        monitor.guessed = scaled.join(*objective.split(monitor.guessed))
-    return scaled
-
-
 def smoothed(objective: Objective, params: np.ndarray | None = None) -> Objective:
     """The hinge rounded over a part of its margin; the other losses as they are.
 
