@@ -217,19 +217,24 @@ def _look(check: Callable[[Any], Any], what: str, X: Any) -> _Facts:
     return _Facts(n, d, checked.dtype, sparse, ready)
 
 
-def _label(
-    check: Callable[..., np.ndarray], i: int, X: Any, y: Any, sample_weight: Any
+def labelled(
+    check_y: Callable[[Any], np.ndarray],
+    check_weights: Callable[..., np.ndarray],
+    i: int,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels and weights of a block, valid; where X is, which is said to be needed."""
     n, names = X.shape[0], (f"block {i} of y", f"block {i} of sample_weight")
-    y = as_many(n, named(names[0], labels_of, y), names[0])
+    y = _as_many(n, named(names[0], check_y, y), names[0])
     if not (sample_weight is None or isinstance(sample_weight, Number)):
         sample_weight = named(names[1], column, sample_weight, "sample_weight")
-        as_many(n, sample_weight, names[1])
-    return y, named(names[1], check, sample_weight, n)
+        _as_many(n, sample_weight, names[1])
+    return y, named(names[1], check_weights, sample_weight, n)
 
 
-def as_many(n: int, values: Any, what: str) -> Any:
+def _as_many(n: int, values: Any, what: str) -> Any:
     """The values of a block, one for each of its n rows: Dask may have been told so."""
     if len(values) != n:
         raise ValueError(
@@ -331,7 +336,9 @@ class Blocks:
         self.numbers = [i for i, n in enumerate(lengths) if n]
         self.X = [given[i] for i in self.numbers]
         rows = [
-            dask.delayed(_label)(check_weights, i, given[i], y[i], weights[i])
+            dask.delayed(labelled)(
+                labels_of, check_weights, i, given[i], y[i], weights[i]
+            )
             for i in self.numbers
         ]
         blocks = all_numbered(lie)

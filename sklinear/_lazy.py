@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,8 @@ from sklinear._distributed import (
     aligned,
     aligned_weights,
     all_numbered,
-    as_many,
-    column,
     is_dask,
+    labelled,
     labels_of,
     lengths_of,
     made_together,
@@ -86,9 +84,8 @@ def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
 
 def _hits(i: int, labels: np.ndarray, y: Any, weights: Any) -> tuple[float, float]:
     """Weight of the rows of block i that are right, and of all."""
-    n, names = len(labels), (f"block {i} of y", f"block {i} of sample_weight")
-    y = as_many(n, named(names[0], _labels_like, labels, y), names[0])
-    weights = as_many(n, named(names[1], _weights, weights, n), names[1])
+    like = functools.partial(_labels_like, labels)
+    y, weights = labelled(like, finite_weights, i, labels, y, weights)
     return float(weights @ (labels == y)), float(weights.sum())
 
 
@@ -101,13 +98,6 @@ def _labels_like(labels: np.ndarray, y: Any) -> np.ndarray:
             f"{y.dtype} where labels are {labels.dtype}."
         )
     return y
-
-
-def _weights(sample_weight: Any, n: int) -> np.ndarray:
-    """Finite weights (n,) of some rows."""
-    if not (sample_weight is None or isinstance(sample_weight, Real)):
-        sample_weight = column(sample_weight, "sample_weight")
-    return finite_weights(sample_weight, n)
 
 
 def _of_block(
