@@ -422,8 +422,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 if dtype == np.float32:
                     remedy = "pass X as float64, " + remedy
         warnings.warn(
-            f"{type(self).__name__} stopped {solution.message} (max_iter="
-            f"{self.max_iter}): {state}; {remedy}.",
+            f"{type(self).__name__} stopped after {self.n_iter_} {solution.unit} "
+            f"(max_iter={self.max_iter}): {state}; {remedy}.",
             ConvergenceWarning,
             stacklevel=3,
         )

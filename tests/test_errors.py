@@ -440,7 +440,7 @@ def test_warm_start_needs_the_classes_and_features_of_before(model, solver):
 
 def test_more_iterations_are_advised_only_where_all_were_taken(model):
     model.fit(X, y)
-    end = SimpleNamespace(gap=1.0, message="after some iterations")
+    end = SimpleNamespace(gap=1.0, unit="iterations")
     with pytest.warns(
         ConvergenceWarning, match="; centre or scale X, or raise tol or alpha"
     ):

@@ -251,7 +251,7 @@ def _go_on_in_row_space(
     solver = _newton.newton if apt else _lbfgs.lbfgs
     found = solver(*shared, start, left)
     history = np.minimum.accumulate(found.history).tolist()
-    found = replace(found, history=history, message=f"after {len(history)} epochs")
+    found = replace(found, history=history, unit="epochs")
     gap = relative_gap(found.value, monitor.dual)  # by what epochs have proven
     if gap >= found.gap:
         return found

@@ -39,6 +39,4 @@ def either(
         return found
     origin = np.zeros_like(start[0]), np.zeros_like(start[1])
     other = _dual.dual(*shared, origin, options._replace(found=found))
-    return replace(
-        other, message=f"after {len(other.history)} iterations", solver="dual"
-    )
+    return replace(other, unit="iterations", solver="dual")

@@ -85,7 +85,7 @@ def concluded(objective: Objective, monitor: Monitor, unit: str) -> Solution:
         monitor.primal,
         gap,
         gap <= monitor.tol,
-        f"after {len(history)} {unit}",
+        unit,
         history,
         monitor.witness,
     )

@@ -143,9 +143,7 @@ def sgd(
     # without a penalty only one thing tells that nothing is left to gain
     least = value == 0 and loss.reaches_zero
     converged = least or (stalled > 0 and alpha > 0)
-    return Solution(
-        W, b, value, np.nan, converged, f"after {len(history)} epochs", history
-    )
+    return Solution(W, b, value, np.nan, converged, "epochs", history)
 
 
 def check_finite(found: np.ndarray, options: Options) -> None:

@@ -92,7 +92,7 @@ class Solution:
     value: float  # objective
     gap: float  # proven bound on (value - optimum) / value; nan if none was sought
     converged: bool
-    message: str  # where and why it stopped
+    unit: str  # of its history: iterations or epochs
     history: list[float]  # objective after each iteration
     witness: Witness | None = None
     visitor: Callable[..., Visit] | None = None  # a quick one for the certificate
