@@ -85,7 +85,7 @@ def descend(
                 return True, objective, state.params
         if pace.see(objective, state, monitor):
             share *= 2  # the sample was too small for the step it promised
-        if pace.single and (pace.descends_no_more or preconditioner.failed):
+        if pace.single and (pace.flat > pace.few or preconditioner.failed):
             preconditioner.failed = False  # float64 may do better
             return True, objective, state.params
         if pace.rests:
@@ -161,10 +161,6 @@ class _Pace:
         self.rests = known and self.idle > self.few
         return short
 
-    @property
-    def descends_no_more(self) -> bool:
-        return self.flat > self.few
-
     def is_solved(self, state: Iterate) -> bool:
         """Whether the hinge at this width is, as well as its own gap asks."""
         seen = INNER if self.idle <= 3 else INNER_IDLE
@@ -202,20 +198,16 @@ class _Pace:
 
 def _settled(objective: Objective, state: Iterate) -> Iterate:
     """The state with an intercept of its own minimum, nearly, if that is lower."""
-    bends = objective.data.each(partial(_bend_intercept, objective), state.scores)
-    H = np.sum([*bends], axis=0)
+
+    def bend(block: Block, scores: np.ndarray) -> np.ndarray:
+        loss = objective.loss.rows(block.rows)
+        return loss.total_hessian(scores, block.y, block.weights)
+
+    H = np.sum([*objective.data.each(bend, state.scores)], axis=0)
     params = settled(state.params, state.at.residual, H)
     change = (params[-1] - state.params[-1]).astype(objective.data.dtype)
     there = _visit(objective, params, [scores + change for scores in state.scores])
     return there if there.at.value <= state.at.value else state
-
-
-def _bend_intercept(
-    objective: Objective, block: Block, scores: np.ndarray
-) -> np.ndarray:
-    """A block's Hessian in the intercept."""
-    loss = objective.loss.rows(block.rows)
-    return loss.total_hessian(scores, block.y, block.weights)
 
 
 def _suffices(
