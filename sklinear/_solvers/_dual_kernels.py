@@ -13,7 +13,7 @@ b = b_ref - r / (2 eps), are x' V + b_ref - g + (mean' x - mean' mean) / (2 alph
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,11 +23,7 @@ from sklinear._solvers._dual_blocks import (
     largest,
     summing,
 )
-from sklinear._solvers._dual_vectors import (
-    add_products,
-    padded,
-    subtract_products,
-)
+from sklinear._solvers._dual_vectors import add_products, subtract_products
 
 
 class Rows(NamedTuple):
@@ -65,12 +61,6 @@ class Scales(NamedTuple):
     coef: float  # 1 / (2 alpha)
     intercept: float  # 1 / (2 eps), or 0 without an intercept
     mean: float  # mean' mean
-
-
-def empty(n: int, d: int, k: int, dtype: Any) -> State:
-    """A state where all is 0."""
-    V = np.zeros((d, padded(k)), dtype)
-    return State(np.zeros((n, k)), V, *np.zeros((3, k)))
 
 
 FEW = 4  # of how many classes one changes, that they are changed one by one

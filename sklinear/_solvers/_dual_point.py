@@ -39,6 +39,7 @@ class DualPoint:
     ):
         from sklinear._solvers import _dual_kernels as kernels
         from sklinear._solvers import _dual_moves
+        from sklinear._solvers._dual_vectors import padded
 
         (n, d), k = data.X.shape, data.n_classes
         self.kernels, self.moves = kernels, _dual_moves
@@ -76,7 +77,8 @@ class DualPoint:
             squares,
             shifts,
         )
-        self.state = kernels.empty(n, d, k, csr[0].dtype)
+        V = np.zeros((d, padded(k)), csr[0].dtype)
+        self.state = kernels.State(np.zeros((n, k)), V, *np.zeros((3, k)))
         self.lists = kernels.Lists(
             np.zeros((n, min(k, LISTED)), np.uint32), np.full(n, -1, np.int32)
         )
