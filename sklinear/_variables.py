@@ -66,12 +66,9 @@ class Variables:
 
     def slack(self, gradient: np.ndarray) -> float:
         """||g||_F^2 of a gradient in the params (d or d + 1, k), as one in W."""
-        d = len(self.factor)
         if self.factor.ndim == 2:
             return np.inf  # not worth a solve
-        used = self.factor[:, None] > 0
-        g = gradient[:d]
-        g = np.divide(g, self.factor[:, None], out=np.zeros_like(g), where=used)
+        g = self.inverse(gradient[: len(self.factor)])
         return float(np.vdot(g, g))
 
     def inverse(self, W: np.ndarray) -> np.ndarray:
