@@ -135,10 +135,6 @@ class Objective:
         pulled, residual = self.data.total(curve, at, (W, b))
         return self.gradient(W, self._centred(pulled, residual), residual)
 
-    def bend_intercept(self, at: Point) -> np.ndarray:
-        """The loss's Hessian in the intercept at a point, (k, k)."""
-        return self.data.total(bend_intercept, at)
-
     def rows(
         self, block: Block, scores: np.ndarray
     ) -> tuple[float, float, np.ndarray, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from sklinear._data import Data
 from sklinear._duality import dual_value, relative_gap
 from sklinear._losses import Hinge, Loss
-from sklinear._objective import Evaluation, Objective
+from sklinear._objective import Evaluation, Objective, bend_intercept
 from sklinear._solvers._rows import RowSpace
 from sklinear._solvers._solution import Monitor, Options, Solution, Witness
 from sklinear._variables import LARGEST_FACTOR, Variables
@@ -134,7 +134,7 @@ def certify(objective: Objective, params: np.ndarray, monitor: Monitor) -> None:
     at = exact.evaluate(params, conjugate=True)
     monitor.offer(params, at.primal, dual_value(exact, at))
     if is_unbalanced(exact, params, at, monitor):
-        H = exact.bend_intercept(exact.at(params))
+        H = exact.data.total(bend_intercept, exact.at(params))
         params = settled(params, at.residual, H)
         at = exact.evaluate(params, conjugate=True)
         monitor.offer(params, at.primal, dual_value(exact, at))
