@@ -38,7 +38,7 @@ INNER = 1e-3  # of a residual, what the excerpt's own conjugate gradients leave
 # unlike all the rows: of those near a boundary it has too few. Blocks do better then.
 PASSES = 6
 EXCERPT_STEPS = 8  # of them, after which the move is taken as it is
-WRITTEN = 2048  # params up to which a hinge's Hessian may be written out
+WRITTEN = 3072  # params up to which a hinge's Hessian may be written out
 ROUND_TRIP = 1e8  # operations that take as long as it does to ask other machines
 BENT = 2**25  # bytes of the rows that a hinge bends at, up to which they are copied
 SEARCHES = 8  # passes of a line search: the last bracket is below rounding
