@@ -203,8 +203,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 self._certificate = proven_length(take, proof, *asked)
                 known = scale_of_objective * self._certificate.value
                 history[-1] = min(history[-1], known)  # of what may be longer
-                exact = solution.value == 0 and alpha > 0
-                self.dual_gap_ = solution.gap if exact else self._certificate.gap
+                self.dual_gap_ = self._certificate.gap
                 best = self._certificate
                 centre = scattered(best.centre[None], columns, n_features)[0]
                 self._certificate = best._replace(of=checksum(self), centre=centre)

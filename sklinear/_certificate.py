@@ -57,8 +57,8 @@ from sklearn.utils.extmath import row_norms
 
 from sklinear._data import Data, add_scaled, less_outer, turned
 from sklinear._duality import balanced
-from sklinear._losses import CrossEntropy, Hinge, Loss, SquaredHinge
-from sklinear._objective import Point, scores_of
+from sklinear._losses import CrossEntropy, Hinge, Loss, Margin, SquaredHinge
+from sklinear._objective import Point, scores_of, visits
 from sklinear._visit import EPS, EXTENDED, Visit, roundings, visited
 
 # Numbers in X times classes up to which a pass that only rounding keeps from enough is
@@ -66,7 +66,7 @@ from sklinear._visit import EPS, EXTENDED, Visit, roundings, visited
 LARGEST_REPEATED = 2**24
 SPLIT = 1e-9  # relative eigenvalue of a graph that counts as cut
 ROUNDINGS = 8  # of a row's numbers, and some for each class
-ROOM = 2.0**-22  # of a margin: scores as large as 1e8 margins are known so well
+TINY = float(np.finfo(np.float64).tiny)  # what a square may lack by underflow
 
 
 class Certificate(NamedTuple):
@@ -92,8 +92,9 @@ class Certificate(NamedTuple):
         scores = scores_of(X, W, b)
         index = np.arange(len(labels)), labels
         margins = scores[index][:, None] - scores
-        needed = np.sqrt(2) * self.radius * _distance(X, self.centre)
-        needed += 8 * EPS * float(np.linalg.norm(W)) * row_norms(X)
+        lacking = np.sqrt(X.shape[1] * TINY)  # of a row's length, at most
+        needed = np.sqrt(2) * self.radius * (_distance(X, self.centre) + lacking)
+        needed += 8 * EPS * float(np.linalg.norm(W)) * (row_norms(X) + lacking)
         needed = needed[:, None] + self.drift[labels]
         needed += 8 * EPS * float(np.abs(b).max())
         needed[index] = -1.0
@@ -188,9 +189,7 @@ def _proven(
     if fit_intercept:
         mean += np.asarray(data.class_sums.sum(axis=1)).ravel()
     if alpha == 0:  # only that of margins that hold, whatever rounding does, is known
-        if not (unmet := value > 0):
-            at = at._replace(W=W - ROOM * W, b=b - ROOM * b)
-            unmet = exact.total(visited, at, reach, False, witness, False).primal > 0
+        unmet = value > 0 or exact.total(_unmet, at) > 0
         unknown = np.full((k, k), np.inf)
         return Certificate(np.inf, mean, unknown, float(unmet), value), 0.0
     args = at, reach, fit_intercept, witness, rescaled
@@ -226,8 +225,9 @@ def _proven(
     scored = max(eps * visit.lifted, share * EPS * wide)
     few = ROUNDINGS + k / 2
     rounding = few * (scored + EPS * (primal + abs(visit.conjugate))) + visit.kinks
+    rounding += TINY
     # P - D is the sum of the rows' L + L* - g s and of this, which rounding blurs
-    hidden = visit.hidden + 2 * EPS * missed
+    hidden = visit.hidden + 2 * EPS * missed + np.sqrt(W.size * TINY)
     if visit.far is None:  # else all sums are in extended precision
         hidden += EPS * (roundings(visit.parts) + 2) * visit.reached
         hidden += visit.hidden * visit.size * _norm(moved) / (visit.reached or 1.0)
@@ -265,6 +265,21 @@ def _proven(
         relative = min(float(best / primal), 1.0) if primal > 0 else 1.0
         found = Certificate(radius, mean, drift, relative, float(primal))
         return found, rounding + hidden * (2 * missed + hidden) / (4 * alpha)
+
+
+def _unmet(data: Data, at: Point) -> float:
+    """How many rows have a loss, or are so near to one that rounding may hide it."""
+    count, length = 0.0, float(np.linalg.norm(at.W)) + float(np.sqrt(at.W.size * TINY))
+    largest = float(np.abs(at.b).max())
+    for block, loss, (scores,) in visits(data, at):
+        if not isinstance(loss, Margin):
+            return np.inf
+        norms = row_norms(block.X) + np.sqrt(len(at.W) * TINY)
+        margins = loss.margins(scores, block.y)
+        margins[np.arange(len(margins)), block.y] = -np.inf
+        short = margins.max(axis=1) > -16 * EPS * (norms * length + largest)
+        count += np.count_nonzero(short & (block.weights > 0))
+    return count
 
 
 class _Graph:

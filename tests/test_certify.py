@@ -316,3 +316,14 @@ def test_coefficients_that_were_changed_are_not_certified(loss, k):
     model.sparsify().coef_.data[0] = 0
     with pytest.raises(AttributeError, match="changed since the fit"):
         model.certify(X)
+
+
+@pytest.mark.parametrize("container", [np.asarray, scipy.sparse.csr_matrix])
+@pytest.mark.parametrize("size", [1e-150, 1e-160, 1e-165, 1e-300])
+def test_rows_so_small_that_squares_underflow_are_not_certified(loss, size, container):
+    X, y, _ = PROBLEMS["iris"]
+    model = classifier(loss, fit_intercept=False, solver="newton", max_iter=2)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert not model.certify(X).any()
+    assert not model.certify(container(X * size)).any()

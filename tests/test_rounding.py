@@ -431,3 +431,34 @@ def test_hinges_of_raw_counts_that_can_all_be_met_are_proven(solver, alpha):
     losses = np.maximum(1 - margins, 0).sum() / 60
     value = float(losses + alpha * np.square(W).sum())
     assert model.loss_curve_[-1] == pytest.approx(value, rel=1e-4)  # of rounding
+
+
+@hidden
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("seed", [1, 2, 6, 8, 13])
+def test_margins_without_a_penalty_hold_exactly_or_are_not_said_to(seed, squared):
+    rng = np.random.default_rng(seed)
+    X = np.column_stack(
+        [1_700_000_000_000 + rng.integers(0, 1000, 40), rng.integers(0, 1000, 40)]
+    )  # a time in milliseconds, and a number
+    beside = (X - X.mean(axis=0)).sum(axis=1)
+    X, y = X[np.abs(beside) > 40], beside[np.abs(beside) > 40] > 0
+    loss = "squared_hinge" if squared else "hinge"
+    model = classifier(loss, alpha=0).fit(X, y)
+    w = [Fraction(c) for c in model.coef_[0].tolist()]
+    b, unmet = Fraction(float(model.intercept_[0])), 0
+    for (p, q), positive in zip(X.tolist(), y, strict=True):
+        score = w[0] * p + w[1] * q + b
+        unmet += (score if positive else -score) < 1
+    assert unmet == 0 or model.dual_gap_ == 1
+
+
+def test_what_underflows_is_no_proof():
+    # ||X' U + 2 alpha W||^2 is 0 here, where the objective is a tenth above its optimum
+    rng = np.random.default_rng(0)
+    y = np.arange(12) % 3
+    X = rng.normal(size=(12, 3)) + 20 * np.eye(3)[y]
+    model = classifier("hinge", solver="lbfgs", alpha=1e-100, delta=1e-100)
+    with pytest.warns(ConvergenceWarning, match="proven to be within 1.0e"):
+        model.fit(X, y)
+    assert model.dual_gap_ > 0.1
