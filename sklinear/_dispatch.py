@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 SIZE_OF_A_WARNING = "distributed.admin.large-graph-warning-threshold"
@@ -33,11 +33,11 @@ def _threads(graph: Any, keys: Any, **kwargs: Any) -> Any:
         return threaded.get(graph, keys, **kwargs)
 
 
-def made(blocks: dict[str, Any]) -> list[Any]:
+def made(wanted: Iterable[Any], blocks: dict[str, Any]) -> list[Any]:
     """What the user's tasks give, where they give it; all of them at once."""
     import dask
 
-    return list(_blamed(lambda: dask.persist(*blocks.values()), blocks, None))
+    return list(_blamed(lambda: dask.persist(*wanted), blocks, None))
 
 
 def persisted(wanted: list[Any], blocks: dict[str, Any]) -> list[Any]:

@@ -59,9 +59,11 @@ def without_rows(X: Any) -> Any:
 
 def row_blocks(X: Any) -> list[Any]:
     """Each row block as something delayed; columns in one piece."""
-    if hasattr(X, "numblocks") and X.ndim == 2 and X.numblocks[1] > 1:
+    frame = not hasattr(X, "numblocks")
+    if not frame and X.ndim == 2 and X.numblocks[1] > 1:
         X = X.rechunk({1: -1})
-    return np.ravel(X.to_delayed()).tolist()
+    # an array by itself would be fused with what it shares with others
+    return np.ravel(X.to_delayed(optimize_graph=frame)).tolist()
 
 
 def lengths_of(X: Any, blocks: list[Any], name: str) -> list[int]:
@@ -88,12 +90,14 @@ def all_numbered(blocks: dict[str, list[Any]]) -> dict[str, Any]:
 
 def made_together(**collections: Any) -> dict[str, list[Any]]:
     """The row blocks of those that are Dask's, made at once: they may share tasks."""
-    blocks = {
-        name: row_blocks(each)
-        for name, each in collections.items()
-        if of_a_kind(each, name)
-    }
-    lie = iter(made(all_numbered(blocks)))
+    of_dask = {name: X for name, X in collections.items() if of_a_kind(X, name)}
+    frames = {name: X for name, X in of_dask.items() if not hasattr(X, "numblocks")}
+    if len(frames) > 1:  # blocks of each by itself would not tell what they share
+        alone = all_numbered({name: row_blocks(X) for name, X in frames.items()})
+        of_dask |= zip(frames, made(frames.values(), alone), strict=True)
+    blocks = {name: row_blocks(X) for name, X in of_dask.items()}
+    names = all_numbered(blocks)
+    lie = iter(made(names.values(), names))
     return {
         name: list(itertools.islice(lie, len(each))) for name, each in blocks.items()
     }

@@ -265,6 +265,35 @@ def test_without_a_penalty_a_fit_ends_where_rounding_hides_every_decrease(solver
     np.testing.assert_allclose(model.loss_curve_[-1], want, rtol=1e-14)
 
 
+@pytest.mark.parametrize("kind", ["arrays", "frames"])
+def test_what_X_y_and_weights_share_is_made_once(kind):
+    # rows in another order every time they are read, as a database may give them
+    X, y, _ = PROBLEMS["iris"]
+    weights = np.linspace(0.1, 1, 150)
+    table = np.column_stack([X, y, weights])
+    rng, reads = np.random.default_rng(0), []
+
+    def read(first):
+        reads.append(first)
+        return rng.permutation(table[first : first + 50])
+
+    if kind == "arrays":
+        lie = da.from_array(np.arange(0, 150, 50), 1)
+        args = {"chunks": ((50,) * 3, (6,)), "new_axis": 1, "meta": table[:0]}
+        rows = lie.map_blocks(lambda i: read(int(i[0])), **args)
+        parts = rows[:, :4], rows[:, 4].astype(int), rows[:, 5]
+    else:
+        names, meta = list("abcdyw"), pd.DataFrame(table[:0], columns=list("abcdyw"))
+        rows = dd.from_map(
+            lambda i: pd.DataFrame(read(i), columns=names), [0, 50, 100], meta=meta
+        )
+        parts = rows[list("abcd")], rows.y.astype(int), rows.w
+    model = SoftmaxClassifier(tol=1e-10).fit(*parts)
+    assert sorted(reads) == [0, 50, 100]
+    want = SoftmaxClassifier(tol=1e-10).fit(X, y, weights)
+    np.testing.assert_allclose(model.loss_curve_[-1], want.loss_curve_[-1], rtol=SAME)
+
+
 # What is sent around ------------------------------------------------------------------
 
 
