@@ -202,6 +202,19 @@ def test_an_excerpt_that_misses_the_boundary_does_not_hold_up_a_fit(
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("max_iter", [40, 42, 45, 47, 50])
+def test_no_more_iterations_are_taken_than_allowed(max_iter, mapped):
+    # when they are up within steps on an excerpt, those on all rows end, too
+    rng = np.random.default_rng(3)
+    centres, y = rng.normal(size=(7, 120)), rng.integers(7, size=3000)
+    X = 40 * rng.normal(size=(3000, 120)) + 10 * centres[y] + 128
+    X = mapped(X.clip(0, 255).astype(np.uint8))
+    settings = {"alpha": 1e-5, "tol": 1e-9, "solver": "lbfgs"}
+    model = SoftmaxClassifier(max_iter=max_iter, **settings).fit(X, y)
+    assert model.n_iter_ == len(model.loss_curve_) == max_iter
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("solver", ["dual", "sgd"])
 def test_the_other_solvers_take_maps_too(loss, solver, mapped):
     if solver == "dual":

@@ -107,10 +107,10 @@ def cg_step(
                 s *= a
                 c += s
         r -= a * Hp
-        z = precondition(r)
-        rz, last = float(np.vdot(r, z)), rz
         if before:  # the first is the Newton step's own
             monitor.count(part)
+        z = precondition(r)
+        rz, last = float(np.vdot(r, z)), rz
         preconditioner.worked(H.objective)
         if rz <= enough * start or monitor.spent:
             break
