@@ -38,24 +38,24 @@ class LinearSVMClassifier(LinearClassifier):
         Strength of the penalty, 0 or from 1e-100 to 1e100; LinearSVC with two classes
         and no intercept, which it penalises, has it at ``C = 1 / (alpha * n_samples)``,
         for ``delta=1`` (for ``n_samples`` the sum of the weights, where there are any).
-        With ``alpha=0`` nothing is proven unless the loss gets to 0: any other fit
-        warns, with a ``dual_gap_`` of 1. ``certify`` says True of no row then, nor of a
-        loss of 0, which many coefficients have.
+        With ``alpha=0``, where "dual" is "lbfgs", only a loss of 0 is proven to be the
+        optimum: any other fit warns, with a ``dual_gap_`` of 1. ``certify`` says True
+        of no row in either case, as many coefficients have a loss of 0.
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
-        Weights of the classes, multiplied with ``sample_weight``, 1 for those that a
-        dict does not name (it has to name all where it names others than have weight);
-        "balanced" gives all classes the same total. ``fit`` leaves a class of weight 0
-        out of ``classes_``.
+        Weights >= 0 of the classes, multiplied with ``sample_weight``; 1 for those that
+        a dict does not name. One that names labels which no sample of weight has must
+        name all classes. "balanced" gives all classes the same total. ``fit`` leaves a
+        class of weight 0 out of ``classes_``.
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         - "lbfgs": full-batch quasi-Newton with Newton steps at the end; ends with a
           proven bound on the distance from the optimum. Features need no scaling.
         - "newton": Newton's method, at first on a sample of the rows, with the same
           bound; for large data.
         - "dual": dual coordinate descent, with the same bound; for sparse data with
-          many features and for few rows per feature. What its epochs lead nowhere with
-          is left to Newton's method. Needs ``pip install "sklinear[fast]"``.
+          many features and for few rows per feature. Where its epochs get nowhere,
+          Newton's method takes over. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "dual" for sparse data with many features, for few rows per feature
           and, under a strong penalty, for the hinges and for the softmax of many
@@ -63,25 +63,27 @@ class LinearSVMClassifier(LinearClassifier):
           for large data and "lbfgs" for small. What is between is tried: smooth losses
           of sparse data with many rows per feature by a few iterations of "lbfgs"
           before "dual", hinges of a medium number of rows per feature, larger the more
-          classes, by "dual" before "newton" or "lbfgs".
-          ``solver_`` tells.
+          classes, by "dual" before "newton" or "lbfgs". ``solver_`` tells which it was.
     tol : float, default=1e-4
-        The duality gap relative to the objective at which a fit stops: it is then
+        The duality gap relative to the objective, > 0, at which a fit stops: it is then
         proven to be within ``tol`` of the optimum. At the default, labels of test rows
         differed from those of a fit to 1e-8 on at most 0.1 % of the rows in 72 of 74
         fits to real data (0.28 % and 0.23 % in the others, margin losses); at 1e-3 in
         67. "sgd" stops when epochs no longer improve the objective by ``tol``.
     max_iter : int, default=1000
-        Iterations of "lbfgs" and "newton", epochs of "sgd" and "dual". A Newton step is
-        one; of its conjugate gradients each after the first counts as a tenth more (as
-        one where rows are read from a file or lie on a cluster), times its share of the
-        rows. An epoch of "dual" counts as its share of the rows, at least as a tenth.
+        Iterations of "lbfgs" and "newton" at most, epochs of "sgd" and "dual". A Newton
+        step counts as one, and each step of its conjugate gradients after the first as
+        a tenth more (as one where rows are read from a file or lie on a cluster), times
+        the share of the rows that it visits. An epoch of "dual" counts as its share of
+        the rows, at least as a tenth.
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an
         epoch would have fewer than 100 steps.
     learning_rate : "auto" or float, default="auto"
-        First step size of "sgd", in units of the inverse curvature of the data: 1 is a
-        Newton-like step. "auto" is 1 less what a single sample can weigh in a batch.
+        First step size of "sgd", > 0, in units of the inverse curvature of the data: 1
+        is a Newton-like step. It falls to 0 at ``max_iter`` epochs, and by half after
+        each that does not improve the objective by ``tol``. "auto" is 1 less what a
+        single sample can weigh in a batch.
         At the end of an epoch "auto" also searches the span of its last moves and a few
         whole gradients; a float is plain SGD.
     warm_start : bool, default=False
@@ -93,9 +95,9 @@ class LinearSVMClassifier(LinearClassifier):
         the same bits every time.
     verbose : int, default=0
         Print a line for each iteration of ``fit``: objective, gap, passes over X and
-        time. The last gap is proven, rounding included, of what is stored; those before
-        are the solver's, and so is the ``dual_gap_`` of the estimators that callbacks
-        are given.
+        seconds. The last gap is proven for the coefficients as they are stored,
+        rounding included; those before are the solver's, and so is the ``dual_gap_`` of
+        the estimators that callbacks are given.
 
     Attributes
     ----------
@@ -103,27 +105,28 @@ class LinearSVMClassifier(LinearClassifier):
         Weights, one row a class (rows add up to 0), or one row for two classes: the
         second's less the first's.
     intercept_ : ndarray of shape (n_classes,) or (1,)
-        Intercepts, which add up to 0; likewise. Where several are optimal, as for the
-        hinge under a strong penalty, those of an exact fit (``dual_gap_`` <= 1e-10, as
-        small data have it) are in their middle.
+        Intercepts, one a class (they add up to 0), or one for two classes. Where
+        several are optimal, as for the hinge under a strong penalty, those of an exact
+        fit (``dual_gap_`` <= 1e-10, as small data have it) are in their middle.
     classes_ : ndarray of shape (n_classes,)
         Labels of the samples that have weight, sorted.
     n_features_in_ : int
         Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where X has them.
     n_iter_ : int
-        Iterations or epochs done.
+        Iterations or epochs done, as ``max_iter`` counts them; 1 after ``partial_fit``.
     loss_curve_ : list of float
-        Objective after each of them: of the best point so far, which "dual" looks at
-        from time to time, and "newton" after its samples of large data, but for who
-        listens (``verbose``, callbacks); or of each epoch's end ("sgd").
-        ``partial_fit`` keeps none.
+        Objective after each of them: at the best point so far, which "dual" looks for
+        from time to time only, and "newton" not while it fits samples of large data,
+        unless ``verbose`` or callbacks ask; of "sgd", at each epoch's end, of which
+        the best is kept. Empty after ``partial_fit``.
     solver_ : str
-        The solver used.
+        The solver used: the one asked for, or the choice of "auto"; "lbfgs" for "dual"
+        with ``alpha=0``; "sgd" after ``partial_fit``.
     dual_gap_ : float
-        Proven bound on (P - P*) / P, the relative distance of the objective from its
-        optimum; not set by "sgd".
+        Proven bound, from 0 to 1, on (P - P*) / P, the relative distance of the
+        objective P from its optimum P*; not set by "sgd" and ``partial_fit``.
 
     See Also
     --------
@@ -208,47 +211,50 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         Strength of the penalty, 0 or from 1e-100 to 1e100; LogisticRegression
         has it at ``C = 1 / (2 * alpha * n_samples)``, and for two classes at
         ``C = 1 / (alpha * n_samples)`` (for ``n_samples`` the sum of the weights, where
-        there are any). With ``alpha=0`` the optimum is at infinity where classes can be
-        separated, and nothing is proven in any case: the fit warns, with a
-        ``dual_gap_`` of 1.
+        there are any). With ``alpha=0``, where "dual" is "lbfgs", the optimum is at
+        infinity where classes can be separated, and nothing is proven in any case: the
+        fit warns, with a ``dual_gap_`` of 1, and ``certify`` says True of no row.
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
-        Weights of the classes, multiplied with ``sample_weight``, 1 for those that a
-        dict does not name (it has to name all where it names others than have weight);
-        "balanced" gives all classes the same total. ``fit`` leaves a class of weight 0
-        out of ``classes_``.
+        Weights >= 0 of the classes, multiplied with ``sample_weight``; 1 for those that
+        a dict does not name. One that names labels which no sample of weight has must
+        name all classes. "balanced" gives all classes the same total. ``fit`` leaves a
+        class of weight 0 out of ``classes_``.
     solver : {"auto", "lbfgs", "newton", "dual", "sgd"}, default="auto"
         - "lbfgs": full-batch quasi-Newton with Newton steps at the end; ends with a
           proven bound on the distance from the optimum. Features need no scaling.
         - "newton": Newton's method, at first on a sample of the rows, with the same
           bound; for large data.
         - "dual": dual coordinate descent, with the same bound; for sparse data with
-          many features and for few rows per feature. What its epochs lead nowhere with
-          is left to Newton's method. Needs ``pip install "sklinear[fast]"``.
+          many features and for few rows per feature. Where its epochs get nowhere,
+          Newton's method takes over. Needs ``pip install "sklinear[fast]"``.
         - "sgd": mini-batches, for data too large for many passes; no bound.
         - "auto": "dual" for sparse data with many features, for few rows per feature
           and, under a strong penalty, for many classes, if numba can be imported and
           the data are not small. Else "newton" for large data and "lbfgs" for small.
           Sparse data with many rows per feature are tried by a few iterations of
-          "lbfgs" before "dual". ``solver_`` tells.
+          "lbfgs" before "dual". ``solver_`` tells which it was.
     tol : float, default=1e-4
-        The duality gap relative to the objective at which a fit stops: it is then
+        The duality gap relative to the objective, > 0, at which a fit stops: it is then
         proven to be within ``tol`` of the optimum. At the default, labels of test rows
         differed from those of a fit to 1e-8 on at most 0.1 % of the rows in 72 of 74
         fits to real data (0.28 % and 0.23 % in the others, margin losses); at 1e-3 in
         67. "sgd" stops when epochs no longer improve the objective by ``tol``.
     max_iter : int, default=1000
-        Iterations of "lbfgs" and "newton", epochs of "sgd" and "dual". A Newton step is
-        one; of its conjugate gradients each after the first counts as a tenth more (as
-        one where rows are read from a file or lie on a cluster), times its share of the
-        rows. An epoch of "dual" counts as its share of the rows, at least as a tenth.
+        Iterations of "lbfgs" and "newton" at most, epochs of "sgd" and "dual". A Newton
+        step counts as one, and each step of its conjugate gradients after the first as
+        a tenth more (as one where rows are read from a file or lie on a cluster), times
+        the share of the rows that it visits. An epoch of "dual" counts as its share of
+        the rows, at least as a tenth.
     batch_size : int, default=256
         Rows of a step of "sgd". ``fit`` takes smaller batches, down to 16, where an
         epoch would have fewer than 100 steps.
     learning_rate : "auto" or float, default="auto"
-        First step size of "sgd", in units of the inverse curvature of the data: 1 is a
-        Newton-like step. "auto" is 1 less what a single sample can weigh in a batch.
+        First step size of "sgd", > 0, in units of the inverse curvature of the data: 1
+        is a Newton-like step. It falls to 0 at ``max_iter`` epochs, and by half after
+        each that does not improve the objective by ``tol``. "auto" is 1 less what a
+        single sample can weigh in a batch.
         At the end of an epoch "auto" also searches the span of its last moves and a few
         whole gradients; a float is plain SGD.
     warm_start : bool, default=False
@@ -260,9 +266,9 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         the same bits every time.
     verbose : int, default=0
         Print a line for each iteration of ``fit``: objective, gap, passes over X and
-        time. The last gap is proven, rounding included, of what is stored; those before
-        are the solver's, and so is the ``dual_gap_`` of the estimators that callbacks
-        are given.
+        seconds. The last gap is proven for the coefficients as they are stored,
+        rounding included; those before are the solver's, and so is the ``dual_gap_`` of
+        the estimators that callbacks are given.
 
     Attributes
     ----------
@@ -270,25 +276,26 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         Weights, one row a class (rows add up to 0), or one row for two classes: the
         second's less the first's.
     intercept_ : ndarray of shape (n_classes,) or (1,)
-        Intercepts, which add up to 0; likewise.
+        Intercepts, one a class (they add up to 0), or one for two classes.
     classes_ : ndarray of shape (n_classes,)
         Labels of the samples that have weight, sorted.
     n_features_in_ : int
         Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where X has them.
     n_iter_ : int
-        Iterations or epochs done.
+        Iterations or epochs done, as ``max_iter`` counts them; 1 after ``partial_fit``.
     loss_curve_ : list of float
-        Objective after each of them: of the best point so far, which "dual" looks at
-        from time to time, and "newton" after its samples of large data, but for who
-        listens (``verbose``, callbacks); or of each epoch's end ("sgd").
-        ``partial_fit`` keeps none.
+        Objective after each of them: at the best point so far, which "dual" looks for
+        from time to time only, and "newton" not while it fits samples of large data,
+        unless ``verbose`` or callbacks ask; of "sgd", at each epoch's end, of which
+        the best is kept. Empty after ``partial_fit``.
     solver_ : str
-        The solver used.
+        The solver used: the one asked for, or the choice of "auto"; "lbfgs" for "dual"
+        with ``alpha=0``; "sgd" after ``partial_fit``.
     dual_gap_ : float
-        Proven bound on (P - P*) / P, the relative distance of the objective from its
-        optimum; not set by "sgd".
+        Proven bound, from 0 to 1, on (P - P*) / P, the relative distance of the
+        objective P from its optimum P*; not set by "sgd" and ``partial_fit``.
 
     See Also
     --------
