@@ -29,17 +29,18 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     Parameters
     ----------
     alphas : int or array-like of float, default=10
-        Values to try, > 0 (without a penalty there may be no optimum), or how many of
-        an automatic grid, which falls evenly in the logarithm: from the alpha at which
-        the scores are 0.1 margins (root mean square, summed over classes) off those
-        that the class priors alone give, derived from the gradient at W = 0, to 1e-7
-        times it, where most data are interpolated, or as good as unpenalised; less
-        where features, fewer than rows, are of different scales: as far as those of
-        small scale need. It reaches as far as any loss and delta of the grid needs. The
-        grid does not depend on the scale of the weights, follows a common scale of the
-        features, and has three digits.
+        Values to try, from 1e-100 to 1e100 (without a penalty there may be no optimum),
+        or how many, 1 to 10000, of an automatic grid, evenly spaced in the logarithm.
+        It falls from the alpha at which the scores are 0.1 margins (root mean square,
+        summed over classes) off those that the class priors alone give, derived from
+        the gradient at W = 0, to 1e-7 times it, where most data are interpolated, or as
+        good as unpenalised. It goes on below that where X has more rows than features
+        and these differ in scale, as far as those of small scale need, and as far as
+        any loss and delta of the grid needs. It does not depend on the scale of the
+        weights, grows with the square of a common scale of the features, and has values
+        of three digits; one value is in its middle.
     deltas : array-like of float, default=(1.0,)
-        Margins to try, > 0. More than one does little: see
+        Margins to try, from 1e-100 to 1e100. More than one does little: see
         :class:`LinearSVMClassifier`.
     losses : array-like of str, default=("hinge", "squared_hinge")
         Losses to try.
@@ -54,9 +55,9 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     refit : bool, str or callable, default=True
         Fit the best cell to all samples, as in GridSearchCV: by rank; by the rank of
         the metric named, where there are several; or by a callable that takes
-        ``cv_results_`` and returns a row. "one_std" takes the strongest penalty, for
-        the best cell's loss, whose mean score is within one standard error of the best.
-        With False there is no prediction.
+        ``cv_results_`` and returns a row. "one_std", for a single metric, takes
+        the strongest penalty, of the best cell's loss, whose mean score is within one
+        standard error of the best. With False there is no prediction.
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
@@ -68,13 +69,14 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     tol : float, default=1e-4
         Relative duality gap at which a fit stops, in the folds and in the refit.
     max_iter : int, default=1000
-        Iterations of a fit at most.
+        Iterations or epochs of a fit at most.
     n_jobs : int, default=None
-        Processes, or what joblib's current backend has. None is 1, -1 all cores. A
-        search that ends before processes have started, in a few seconds, takes none,
-        as the size of X and the first scores tell; maps with ``mode="c"``, whose pages
-        no other process sees, have threads. Fits start where others of their process
-        ended, so scores may change with it by what ``tol`` leaves open.
+        Processes, or the workers of joblib's current backend. None is 1, or what a
+        ``joblib.parallel_config`` says; -1 is all cores. A search that would end before
+        processes have started, in a few seconds, takes none, as the size of X and the
+        first scores tell; maps with ``mode="c"``, whose pages no other process sees,
+        have threads. Fits start where others of their process ended, so scores may
+        change with it by what ``tol`` leaves open.
     random_state : int, RandomState instance or None, default=None
         As in :class:`LinearSVMClassifier`; the same order in every fit.
     verbose : int, default=0
@@ -85,14 +87,19 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     ----------
     cv_results_ : dict of ndarrays
         GridSearchCV's table, a row for every cell asked for, in the order of
-        ParameterGrid. Cells are solved together, so ``mean_fit_time`` is an equal
-        share.
+        ParameterGrid. Its keys: ``params`` (a list of dicts), ``param_alpha``,
+        ``param_delta`` and ``param_loss``;
+        ``split<i>_test_score`` for each fold, ``mean_test_score``, ``std_test_score``
+        and ``rank_test_score`` (of several metrics with their names for ``score``);
+        ``mean_`` and ``std_`` of ``fit_time`` and ``score_time``, in seconds. Cells are
+        solved together, so ``mean_fit_time`` is an equal share.
     best_params_ : dict
-        The best cell; of several metrics ``refit`` has to name the one that tells.
+        The cell that ``refit`` chooses, the best with False; but with False and several
+        metrics this and what follows, up to ``loss_``, is not set.
     best_score_ : float
         Its mean score; not set where ``refit`` is callable.
     best_index_ : int
-        Its row.
+        Its row in ``cv_results_``.
     alpha_ : float
         Its alpha.
     delta_ : float
@@ -101,8 +108,20 @@ class LinearSVMClassifierCV(LinearClassifierCV):
         Its loss.
     alphas_ : ndarray of shape (n_alphas,)
         The values tried, in the order given; those of an automatic grid fall.
+    n_splits_ : int
+        Number of folds.
+    scorer_ : callable or dict of callables
+        The scorer, or all of several.
+    multimetric_ : bool
+        Whether there are several.
+    n_features_in_ : int
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, where X has them.
+    refit_time_ : float
+        Seconds of the refit. This and what is below is not set with ``refit=False``.
     best_estimator_ : LinearSVMClassifier
-        The plain estimator, refitted; whatever is below belongs to it.
+        The plain estimator, refitted; whatever is below is its own.
     coef_ : ndarray of shape (n_classes, n_features) or (1, n_features)
         Weights; one row for two classes.
     intercept_ : ndarray of shape (n_classes,) or (1,)
@@ -116,19 +135,8 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     solver_ : str
         The refit's solver.
     dual_gap_ : float
-        The refit's proven relative distance from the optimum; not set by "sgd".
-    n_splits_ : int
-        Number of folds.
-    scorer_ : callable or dict of callables
-        The scorer, or all of several.
-    multimetric_ : bool
-        Whether there are several.
-    refit_time_ : float
-        Seconds of the refit.
-    n_features_in_ : int
-        Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X has them.
+        Proven bound on the refit's relative distance from the optimum; not set by
+        "sgd".
 
     See Also
     --------
@@ -219,14 +227,15 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     Parameters
     ----------
     alphas : int or array-like of float, default=10
-        Values to try, > 0 (without a penalty there may be no optimum), or how many of
-        an automatic grid, which falls evenly in the logarithm: from the alpha at which
-        the scores are 0.1 (root mean square, summed over classes) off those that the
-        class priors alone give, derived from the gradient at W = 0, to 1e-7 times
-        it, where most data are interpolated, or as good as unpenalised; less where
-        features, fewer than rows, are of different scales: as far as those of small
-        scale need. The grid does not depend on the scale of the weights, follows a
-        common scale of the features, and has three digits.
+        Values to try, from 1e-100 to 1e100 (without a penalty there may be no optimum),
+        or how many, 1 to 10000, of an automatic grid, evenly spaced in the logarithm.
+        It falls from the alpha at which the scores are 0.1 (root mean square, summed
+        over classes) off those that the class priors alone give, derived from the
+        gradient at W = 0, to 1e-7 times it, where most data are interpolated, or as
+        good as unpenalised. It goes on below that where X has more rows than features
+        and these differ in scale, as far as those of small scale need. It does not
+        depend on the scale of the weights, grows with the square of a common scale of
+        the features, and has values of three digits; one value is in its middle.
     cv : int, cross-validation generator or iterable, default=None
         The folds, as everywhere in scikit-learn; None is 5, stratified, or fewer where
         no class has 5 rows. A splitter that needs ``groups`` gets them from
@@ -239,9 +248,9 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     refit : bool, str or callable, default=True
         Fit the best cell to all samples, as in GridSearchCV: by rank; by the rank of
         the metric named, where there are several; or by a callable that takes
-        ``cv_results_`` and returns a row. "one_std" takes the strongest penalty whose
-        mean score is within one standard error of the best. With False there is no
-        prediction.
+        ``cv_results_`` and returns a row. "one_std", for a single metric, takes
+        the strongest penalty whose mean score is within one standard error of the best.
+        With False there is no prediction.
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
@@ -253,13 +262,14 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     tol : float, default=1e-4
         Relative duality gap at which a fit stops, in the folds and in the refit.
     max_iter : int, default=1000
-        Iterations of a fit at most.
+        Iterations or epochs of a fit at most.
     n_jobs : int, default=None
-        Processes, or what joblib's current backend has. None is 1, -1 all cores. A
-        search that ends before processes have started, in a few seconds, takes none,
-        as the size of X and the first scores tell; maps with ``mode="c"``, whose pages
-        no other process sees, have threads. Fits start where others of their process
-        ended, so scores may change with it by what ``tol`` leaves open.
+        Processes, or the workers of joblib's current backend. None is 1, or what a
+        ``joblib.parallel_config`` says; -1 is all cores. A search that would end before
+        processes have started, in a few seconds, takes none, as the size of X and the
+        first scores tell; maps with ``mode="c"``, whose pages no other process sees,
+        have threads. Fits start where others of their process ended, so scores may
+        change with it by what ``tol`` leaves open.
     random_state : int, RandomState instance or None, default=None
         As in :class:`SoftmaxClassifier`; the same order in every fit.
     verbose : int, default=0
@@ -270,20 +280,36 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     ----------
     cv_results_ : dict of ndarrays
         GridSearchCV's table, a row for every cell asked for, in the order of
-        ParameterGrid. Cells are solved together, so ``mean_fit_time`` is an equal
-        share.
+        ParameterGrid. Its keys: ``params`` (a list of dicts) and ``param_alpha``;
+        ``split<i>_test_score`` for each fold, ``mean_test_score``, ``std_test_score``
+        and ``rank_test_score`` (of several metrics with their names for ``score``);
+        ``mean_`` and ``std_`` of ``fit_time`` and ``score_time``, in seconds. Cells are
+        solved together, so ``mean_fit_time`` is an equal share.
     best_params_ : dict
-        The best cell; of several metrics ``refit`` has to name the one that tells.
+        The cell that ``refit`` chooses, the best with False; but with False and several
+        metrics this and what follows, up to ``alpha_``, is not set.
     best_score_ : float
         Its mean score; not set where ``refit`` is callable.
     best_index_ : int
-        Its row.
+        Its row in ``cv_results_``.
     alpha_ : float
         Its alpha.
     alphas_ : ndarray of shape (n_alphas,)
         The values tried, in the order given; those of an automatic grid fall.
+    n_splits_ : int
+        Number of folds.
+    scorer_ : callable or dict of callables
+        The scorer, or all of several.
+    multimetric_ : bool
+        Whether there are several.
+    n_features_in_ : int
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, where X has them.
+    refit_time_ : float
+        Seconds of the refit. This and what is below is not set with ``refit=False``.
     best_estimator_ : SoftmaxClassifier
-        The plain estimator, refitted; whatever is below belongs to it.
+        The plain estimator, refitted; whatever is below is its own.
     coef_ : ndarray of shape (n_classes, n_features) or (1, n_features)
         Weights; one row for two classes.
     intercept_ : ndarray of shape (n_classes,) or (1,)
@@ -297,19 +323,8 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     solver_ : str
         The refit's solver.
     dual_gap_ : float
-        The refit's proven relative distance from the optimum; not set by "sgd".
-    n_splits_ : int
-        Number of folds.
-    scorer_ : callable or dict of callables
-        The scorer, or all of several.
-    multimetric_ : bool
-        Whether there are several.
-    refit_time_ : float
-        Seconds of the refit.
-    n_features_in_ : int
-        Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X has them.
+        Proven bound on the refit's relative distance from the optimum; not set by
+        "sgd".
 
     See Also
     --------

@@ -134,7 +134,19 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         ImportError
             If ``solver`` is "dual" and numba is not installed.
         TypeError
-            If X or y is a Dask collection.
+            If X or y is a Dask collection, or a callable ``refit`` returns no integer.
+        IndexError
+            If it returns one that is no row of ``cv_results_``.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If fits of the search, or the refit, end before ``tol`` is reached.
+        FitFailedWarning
+            If some folds could not be fitted; their scores are nan.
+        UserWarning
+            If scores are not finite, could not be had or ignore the weights, or the
+            best one is at an end of the alphas.
         """
         refuse_dask(self, X, y)
         check_params(self)
@@ -345,9 +357,9 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     def score(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> float:
         """The score of the refitted model, by ``scoring``.
 
-        Where that is None, accuracy for LinearSVMClassifierCV, and for
-        SoftmaxClassifierCV minus the log loss. That counts all classes of the model,
-        whether y has them or not, as it does in the search.
+        Where that is None, it is accuracy for LinearSVMClassifierCV, and minus the log
+        loss for SoftmaxClassifierCV. Log loss counts all classes of the model, whether
+        y has them or not, as it does in the search. Not there with ``refit=False``.
 
         Parameters
         ----------
@@ -364,6 +376,12 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         -------
         score : float
             Of several scorers, that of the one named by ``refit``.
+
+        Raises
+        ------
+        ValueError
+            If there are several and ``refit`` is callable, or y has labels that log
+            loss finds no probabilities for.
         """
         check_is_fitted(self)
         _raise_for_params(params, self, "score")
