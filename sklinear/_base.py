@@ -99,9 +99,9 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             only suits files that fit into memory; with ``mode="c"`` pages that were
             read count as memory until the system takes them. Dask arrays (of dense or
             CSR blocks) and data frames stay where they are: solvers "auto", "lbfgs" and
-            "newton" send params to the blocks and add up what these answer.
+            "newton" send coefficients to the blocks and add up what these answer.
         y : {array-like, Dask} of shape (n_samples,)
-            Class labels.
+            Class labels: whole numbers, strings or booleans.
         sample_weight : {array-like, Dask} of shape (n_samples,), default=None
             Weights >= 0; only their ratios matter. Rows of weight 0 do not count, not
             even for the classes.
@@ -231,7 +231,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             Class labels.
         classes : array-like of shape (n_classes,), default=None
             All labels that will ever come. Required in the first call, unless the model
-            was fitted before.
+            was fitted before; later None, or the same.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights >= 0, relative to those of the rows before.
 
@@ -243,8 +243,9 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter, X, y or the weights are not as described, ``classes`` is
-            missing in the first call, or a label is not among them.
+            If a parameter, X, y or the weights are not as described, X is a Dask
+            collection, ``class_weight`` is "balanced", ``classes`` is missing in the
+            first call or other than before, or a label is not among them.
         """
         check_params(self)
         if is_dask(X):

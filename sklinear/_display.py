@@ -23,7 +23,7 @@ class ValidationPathDisplay:
     scores : dict of str to ndarray of shape (n_alphas, n_splits)
         The folds' scores of each line, by its label.
     choice : tuple of float and float, or None
-        Alpha and mean score of the refitted cell.
+        Alpha and mean score of the chosen cell, if there is one.
     score_name : str
         What is scored.
 
@@ -92,6 +92,8 @@ class ValidationPathDisplay:
         ------
         TypeError
             If the estimator is no such search, or ``ax`` no Axes.
+        NotFittedError
+            If the search is not fitted.
         ValueError
             If the metric is none of the search's.
         ImportError
@@ -134,7 +136,7 @@ class ValidationPathDisplay:
         )
 
     def plot(self, ax: Any = None) -> ValidationPathDisplay:
-        """Draw it.
+        """Draw the scores along alpha.
 
         Parameters
         ----------
@@ -150,6 +152,8 @@ class ValidationPathDisplay:
         ------
         TypeError
             If ``ax`` is no Axes.
+        ImportError
+            If matplotlib is not installed.
         """
         pyplot = _pyplot()
         if ax is None:

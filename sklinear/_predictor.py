@@ -209,8 +209,8 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         ------
         AttributeError
             If the coefficients come from ``solver="sgd"`` or ``partial_fit``, which
-            prove nothing, as there is no ``dual_gap_`` then either; if they were
-            changed since the fit; or of a search with ``refit=False``.
+            prove nothing and set no ``dual_gap_``; if they were changed since the fit;
+            or of a search with ``refit=False``.
 
         Examples
         --------

@@ -49,7 +49,8 @@ def weston_watkins(
     Raises
     ------
     ValueError
-        If the shapes do not match or a label is out of range.
+        If the shapes do not match, a number is complex, or a label is not an integer
+        in ``0..n_classes-1``.
 
     References
     ----------
@@ -91,7 +92,8 @@ def cross_entropy(scores: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nda
     Raises
     ------
     ValueError
-        If the shapes do not match or a label is out of range.
+        If the shapes do not match, a number is complex, or a label is not an integer
+        in ``0..n_classes-1``.
 
     References
     ----------
@@ -146,7 +148,8 @@ def svm_objective(
     Raises
     ------
     ValueError
-        If the shapes do not match or a label is out of range.
+        If the shapes do not match, a number is complex, or a label is not an integer
+        in ``0..n_classes-1``.
 
     Examples
     --------
@@ -188,7 +191,8 @@ def softmax_objective(
     Raises
     ------
     ValueError
-        If the shapes do not match or a label is out of range.
+        If the shapes do not match, a number is complex, or a label is not an integer
+        in ``0..n_classes-1``.
 
     Examples
     --------

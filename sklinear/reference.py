@@ -1,7 +1,8 @@
 """The losses and objectives as plain loops, read straight off their formulas.
 
 Slow on purpose. Nothing else in the package calls these functions; the tests compare
-every fast path with them, and they are the page to read first.
+every fast path with them, and they are the page to read first. They check no arguments:
+labels below 0, for one, are taken from the end.
 """
 
 from __future__ import annotations
