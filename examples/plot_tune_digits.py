@@ -152,9 +152,9 @@ for name, search in searches.items():
 # One image of the test set more or less is 0.002 of accuracy, so the four are close to
 # each other: take the softmax where you want probabilities; where labels will do, let
 # cross-validation choose, as here. (The ``delta`` above won a draw: of equals, the
-# search keeps the first.) The two softmax models may differ in the last digits of the
-# log loss, because ``LogisticRegression`` stops earlier by default; at a smaller
-# ``tol`` they agree.
+# search keeps the first.) The log losses of the two softmax models differ by a per cent
+# or so, because ``LogisticRegression`` stops earlier by default; at a smaller ``tol``
+# they agree.
 #
 # What have they learnt? A score is the sum of pixels times weights, so the weights of a
 # class are themselves an image: ink on red raises its score, ink on blue lowers it. The
