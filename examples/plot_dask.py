@@ -1,9 +1,12 @@
-"""A fit on a cluster: the same optimum and the same proof as in one process.
+"""
+A fit on a cluster
+==================
 
-Noisy spirals of five classes are made by two worker processes, block by block, and
-stay there: ``fit`` sends params to the blocks and adds up what they answer. The picture
-shows how the proven gap closes, on the cluster and in one process, and the regions of
-the classes. Needs ``pip install "sklinear[dask,examples]"``.
+The optimum and the proof are those of one process. Noisy spirals of five classes are
+made by two worker processes, block by block, and stay there: ``fit`` sends coefficients
+to the blocks and adds up what they answer. The picture shows how the duality gap
+closes, on the cluster and in one process, and the regions of the classes. Needs
+``pip install "sklinear[examples]"``.
 """
 
 import contextlib
@@ -78,7 +81,7 @@ def main():
     left.semilogy(gaps, label="two workers", marker=".")
     left.semilogy(own_gaps, label="one process", linestyle="--")
     left.axhline(model.tol, color="grey", linewidth=0.5)
-    left.set(xlabel="iteration", ylabel="proven gap", title="Towards the optimum")
+    left.set(xlabel="iteration", ylabel="duality gap", title="Towards the optimum")
     left.legend()
     axis = np.linspace(-1.2, 1.2, 200)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1)

@@ -35,12 +35,13 @@ class LinearSVMClassifier(LinearClassifier):
         ``alpha * delta`` changes the labels of the hinge, and no ``delta`` those of its
         square.
     alpha : float, default=1e-3
-        Strength of the penalty, 0 or from 1e-100 to 1e100; LinearSVC with two classes
-        and no intercept, which it penalises, has it at ``C = 1 / (alpha * n_samples)``,
-        for ``delta=1`` (for ``n_samples`` the sum of the weights, where there are any).
-        With ``alpha=0``, where "dual" is "lbfgs", only a loss of 0 is proven to be the
-        optimum: any other fit warns, with a ``dual_gap_`` of 1. ``certify`` says True
-        of no row in either case, as many coefficients have a loss of 0.
+        Strength of the penalty, 0 or from 1e-100 to 1e100. LinearSVC, of two classes
+        and without an intercept, which it penalises, has the same at
+        ``C = 1 / (alpha * n_samples)`` and ``delta=1`` (for ``n_samples`` the sum of
+        the weights, where there are any). With ``alpha=0``, where "dual" is "lbfgs",
+        only a loss of 0 is proven to be the optimum: any other fit warns, with a
+        ``dual_gap_`` of 1. ``certify`` says True of no row in either case, as many
+        coefficients have a loss of 0.
     fit_intercept : bool, default=True
         Add an intercept, which is not penalised.
     class_weight : dict or "balanced", default=None
@@ -208,8 +209,8 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
     Parameters
     ----------
     alpha : float, default=1e-3
-        Strength of the penalty, 0 or from 1e-100 to 1e100; LogisticRegression
-        has it at ``C = 1 / (2 * alpha * n_samples)``, and for two classes at
+        Strength of the penalty, 0 or from 1e-100 to 1e100. LogisticRegression has the
+        same at ``C = 1 / (2 * alpha * n_samples)``, and for two classes at
         ``C = 1 / (alpha * n_samples)`` (for ``n_samples`` the sum of the weights, where
         there are any). With ``alpha=0``, where "dual" is "lbfgs", the optimum is at
         infinity where classes can be separated, and nothing is proven in any case: the

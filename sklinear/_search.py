@@ -111,9 +111,9 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     n_splits_ : int
         Number of folds.
     scorer_ : callable or dict of callables
-        The scorer, or all of several.
+        The scorer, or by their names all of several.
     multimetric_ : bool
-        Whether there are several.
+        Whether several metrics are scored.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -299,9 +299,9 @@ class SoftmaxClassifierCV(ProbabilityMixin, LinearClassifierCV):
     n_splits_ : int
         Number of folds.
     scorer_ : callable or dict of callables
-        The scorer, or all of several.
+        The scorer, or by their names all of several.
     multimetric_ : bool
-        Whether there are several.
+        Whether several metrics are scored.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
