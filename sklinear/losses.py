@@ -159,7 +159,7 @@ def svm_objective(
     >>> print(value)
     2.0
     """
-    W, X = _floating(W), _rows(X)  # products of small integers would wrap around
+    W, X = _as_params_and_rows(W, X)
     return _objective(W, X, *weston_watkins(X @ W, y, delta, squared), alpha)
 
 
@@ -202,7 +202,7 @@ def softmax_objective(
     >>> print(round(value, 4))
     1.0986
     """
-    W, X = _floating(W), _rows(X)
+    W, X = _as_params_and_rows(W, X)
     return _objective(W, X, *cross_entropy(X @ W, y), alpha)
 
 
@@ -214,9 +214,16 @@ def _objective(
     return value, X.T @ gradient / X.shape[0] + 2 * alpha * W
 
 
-def _rows(X: Any) -> Any:
-    """As they are where sparse, or an array."""
-    return X if issparse(X) else np.asarray(X)
+def _as_params_and_rows(W: Any, X: Any) -> tuple[np.ndarray, Any]:
+    """W as a floating array, as products of small integers would wrap around, and X,
+    or a ValueError."""
+    W, X = _floating(W), X if issparse(X) else np.asarray(X)
+    if not (W.ndim == X.ndim == 2 and X.shape[1] == len(W) and X.shape[0]):
+        raise ValueError(
+            "X must have shape (n_samples, n_features), with a sample, and W "
+            f"(n_features, n_classes), got {X.shape} and {W.shape}."
+        )
+    return W, X
 
 
 def _floating(numbers: Any) -> np.ndarray:

@@ -593,6 +593,13 @@ def test_solvers_losses_keep_float32(name):
     assert loss.exact.conjugate(gradient, y).dtype == np.float64  # sums to certify
 
 
+@pytest.mark.parametrize("f", [losses.svm_objective, losses.softmax_objective])
+@pytest.mark.parametrize("shape", [(0, 2), (3, 3), (2,)])
+def test_objectives_refuse_samples_that_do_not_fit(f, shape):
+    with pytest.raises(ValueError, match="X must have shape"):
+        f(np.zeros((2, 3)), np.zeros(shape), np.zeros(shape[0], int), 1.0)
+
+
 @pytest.mark.parametrize("objective", [losses.svm_objective, losses.softmax_objective])
 def test_objectives_take_lists_and_no_complex_numbers(objective):
     X, y = [[1, 2], [3, -1], [0, 1]], [0, 2, 1]
