@@ -6,13 +6,15 @@ from conftest import PROBLEMS, TIGHT, classifier, full_params, objective
 
 from sklinear._data import Data
 from sklinear._losses import Hinge
-from sklinear._solvers import _costs, _preconditioner
+from sklinear._solvers import _costs, _preconditioner, _streaming
 
 LARGE = {(_costs, name): 0 for name in ("CHEAP", "DENSE", "WIDEST_DENSE")}
+LARGE[_streaming, "WRITTEN"] = 0
 VARIANTS = {
     "dense": {},
     "blocks": LARGE,
-    "one block": {**LARGE, (_preconditioner, "LARGEST_STREAMED"): 0},
+    "blocks in float32": {**LARGE, (_preconditioner, "LARGEST_PRECISE"): 0},
+    "one block": {**LARGE, (_preconditioner, "LARGEST_BLOCKS"): 0},
     "diagonal": {**LARGE, (_preconditioner, "LARGEST_BLOCK"): 0},
 }
 

@@ -27,7 +27,6 @@ Precondition = Callable[[np.ndarray], np.ndarray]
 
 LARGEST_BLOCKS = 2**24  # numbers in the inverse blocks of all classes
 LARGEST_PRECISE = 2**20  # of these, up to which they are kept in float64
-LARGEST_STREAMED = 2**20  # the same where they are summed up over machines
 LARGEST_BLOCK, LARGEST_SPARSE_BLOCK = 1024, 512  # rows of one
 LARGE_BLOCK = 256  # rows of one from which on several threads pay
 SMALL_BLOCK = 64  # rows of one up to which all classes' come of the same rows of X
@@ -325,14 +324,15 @@ def streamed_inverse(
     """The inverse of the Hessian's diagonal blocks at a point, in one pass.
 
     One for all classes, their mean, where one for each were too many numbers to send
-    around; of its diagonal where even that is too large.
+    around: of large ones triangles in float32. Of its diagonal where even that is too
+    large.
     """
     (d1, k), data = objective.shape, objective.data
     if _too_large(objective):
         return _scaling(objective, *data.total(_streamed_squares, at), ridge), 0.0
     share = max(ROWS_A_BLOCK * d1, FEWEST_ROWS) / data.shape[0]
-    each = k * d1 * d1 <= LARGEST_STREAMED
-    blocks = data.total(
+    each = k * d1 * d1 <= LARGEST_BLOCKS
+    triangles = data.total(
         _streamed_blocks,
         at,
         objective.variables,
@@ -341,8 +341,14 @@ def streamed_inverse(
         each,
         rng.randint(2**31 - 1),
     )
-    invert = partial(_inverse, objective, ridge)
-    return _inverted(objective, len(blocks), map, invert, blocks)
+
+    def invert(triangle: np.ndarray) -> np.ndarray:
+        H = np.zeros((d1, d1))
+        H[np.tril_indices(d1)] = triangle
+        H += np.tril(H, -1).T
+        return _inverse(objective, ridge, H)
+
+    return _inverted(objective, len(triangles), map, invert, triangles)
 
 
 def _streamed_blocks(
@@ -354,10 +360,12 @@ def _streamed_blocks(
     each: bool,
     seed: int,
 ) -> np.ndarray:
-    """Blocks (k or 1, d1, d1) of a share of the rows, drawn by their curvature."""
+    """Blocks of a share of the rows, drawn by their curvature: the lower triangles of
+    (k or 1, d1, d1)."""
     rng = np.random.RandomState(seed)
-    d1 = data.shape[1] + fit_intercept
-    blocks = np.zeros((data.n_classes if each else 1, d1, d1))
+    d1, count = data.shape[1] + fit_intercept, data.n_classes if each else 1
+    dtype = np.float64 if count * d1 * d1 <= LARGEST_PRECISE else np.float32
+    blocks, lower = np.zeros((count, d1, d1), dtype), np.tril_indices(d1)
     for block, loss, (scores,) in visits(data, at):
         diagonal = loss.diagonal(scores, block.y) * block.weights[:, None]
         columns = diagonal.T if each else diagonal.mean(axis=1)[None]
@@ -367,7 +375,7 @@ def _streamed_blocks(
             if len(rows):
                 Z = features(block.X[rows], variables, fit_intercept)
                 _add_products(H, Z, column[rows] / chance[rows])
-    return blocks
+    return np.array([H[lower] for H in blocks])
 
 
 def _streamed_squares(data: Data, at: Point) -> tuple[np.ndarray, np.ndarray]:
