@@ -12,7 +12,9 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from sklinear import _certificate
+from sklinear._certificate import Certificate
 from sklinear._data import Data
+from sklinear._lengths import proven_length
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Point
 from sklinear._solvers._solution import Monitor
@@ -380,6 +382,23 @@ def test_a_float32_hinge_is_as_long_as_its_rounding_needs(alpha):
         X += 10.0 ** rng.uniform(0, 3, d)
         model = classifier("hinge", alpha=alpha, tol=2e-4).fit(X.astype(np.float32), y)
         assert model.dual_gap_ <= 2e-4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("alpha", [0.0, 1e-3])
+@pytest.mark.parametrize("best", range(4))
+def test_the_length_that_is_left_is_that_of_the_certificate(best, alpha, dtype):
+    lengths, unknown = [1.0], np.full((2, 2), np.inf)
+
+    def proof():
+        # each falls, up to the best, and no length after it is as good
+        place = len(lengths) - 1
+        gap = 10.0**-place if place <= best else 1.0
+        return Certificate(np.inf, np.zeros(1), unknown, gap, lengths[-1])
+
+    found = proven_length(lengths.append, proof, Hinge(), alpha, dtype, 1e-12, 1e-12)
+    assert found.gap == 10.0**-best
+    assert lengths[-1] == found.value
 
 
 @pytest.mark.parametrize("seed", [20, 24, 29])
