@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from test_certificate import assert_within, bounds
 
 from sklinear import SoftmaxClassifier
-from sklinear._certificate import _Graph
+from sklinear._certificate import Certificate, _Graph
 from sklinear._data import Data
 from sklinear._visit import Visit
 
@@ -294,6 +294,34 @@ def test_moves_are_as_long_as_they_are_one_by_one():
     assert v @ visit.lengths @ v == pytest.approx(weights @ lengths, rel=1e-12)
     edges = [(weights[:, None] * leeway)[y == j].sum(axis=0) for j in range(k)]
     np.testing.assert_allclose(visit.edges, edges, rtol=1e-12)
+
+
+@pytest.mark.parametrize("layout", [np.asarray, scipy.sparse.csr_matrix])
+@pytest.mark.parametrize("gap", [0.0, 0.5])
+def test_a_label_is_settled_up_to_the_worst_optimum_within_the_bounds(layout, gap):
+    rng = np.random.default_rng(0)
+    d, k, radius = 4, 3, 0.3
+    W, b, centre = rng.normal(size=(d, k)), rng.normal(size=k), rng.normal(size=d)
+    drift = np.full((k, k), gap)
+    np.fill_diagonal(drift, 0.0)
+    known = Certificate(radius, centre, drift, 0.0, 1.0)
+    settled = []
+    for x in 3 * rng.normal(size=(200, d)):
+        scores = x @ W + b
+        y, j = np.argsort(scores)[[-1, -2]]
+        # W that is off by the radius along (x - m)(e_j - e_y)', and b by the drift
+        far = x - centre
+        move = np.zeros((d, k))
+        move[:, [j, y]] = np.outer(far, [1, -1]) / np.linalg.norm(far)
+        worst = W + radius / np.sqrt(2) * move
+        c = b + centre @ W  # which keeps to the drift, and b follows
+        left = far @ worst + c
+        margin = left[y] - left[j] - gap
+        labels = np.array([y])
+        settled.append(known.settles(layout(x[None]), W, b, labels)[0])
+        if abs(margin) > 1e-12:  # rounding of numbers around 10
+            assert settled[-1] == (margin > 0)
+    assert 0 < np.mean(settled) < 1
 
 
 @pytest.mark.parametrize("k", [2, 3])
