@@ -324,6 +324,21 @@ def test_a_label_is_settled_up_to_the_worst_optimum_within_the_bounds(layout, ga
     assert 0 < np.mean(settled) < 1
 
 
+def test_margins_as_small_as_the_rounding_of_their_scores_are_not_settled():
+    # radius and drift are 0: all that is left to doubt is the product itself
+    rng = np.random.default_rng(0)
+    k = 3
+    known = Certificate(0.0, np.zeros(5), np.zeros((k, k)), 0.0, 1.0)
+    X, w = 1e8 * rng.normal(size=(500, 5)), rng.normal(size=5)
+    W = w[:, None] * (1 + np.finfo(float).eps * rng.integers(-1, 2, size=(5, k)))
+    scores = X @ W
+    labels = scores.argmax(axis=1)
+    exact = X.astype(np.longdouble) @ W.astype(np.longdouble)
+    wrong = exact.argmax(axis=1) != labels
+    assert wrong.any()
+    assert not known.settles(X, W, np.zeros(k), labels)[wrong].any()
+
+
 @pytest.mark.parametrize("k", [2, 3])
 def test_coefficients_that_were_changed_are_not_certified(loss, k):
     X, y = load_iris(return_X_y=True)
