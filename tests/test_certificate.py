@@ -13,6 +13,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 from sklearn.exceptions import ConvergenceWarning
 from test_oracles import optimum
 
+from sklinear._certificate import certificate
 from sklinear._data import Data
 from sklinear._duality import dual_value
 from sklinear._objective import Objective
@@ -144,6 +145,28 @@ def test_dual_value_of_any_point_is_at_most_the_optimum(loss, case, fit_intercep
         assert min(duals) >= 0
         # the oracle's P is an upper bound of the optimum, so that this is rounding only
         assert max(duals) <= P * (1 + 1e-10)
+
+
+@pytest.mark.parametrize("off", [1e-3, 0.1, 1.0])
+@pytest.mark.parametrize("loss", ["squared_hinge", "softmax"])
+@pytest.mark.parametrize("case", ["plain", "weights", "two"])
+def test_the_gap_of_a_point_off_balance_is_its_objective_less_its_dual_value(
+    loss, case, off, monkeypatch
+):
+    # a graph that is cut lets no move settle the intercept: a class-wise point does
+    monkeypatch.setattr("sklinear._certificate.SPLIT", 2.0)
+    W, b = solved(loss, case, True)
+    (objective_,) = objectives(loss, case, True)
+    rng = np.random.default_rng(0)
+    for b_off in off * rng.normal(size=(8, len(b))):
+        at = W, b + b_off
+        primal = objective_.evaluate(objective_.join(*at)).primal
+        gap = (primal - dual_at(objective_, *at)) / primal
+        args = objective_.data, objective_.loss, objective_.alpha, True
+        found = certificate(*args, *at, -np.inf, primal)
+        assert found.value == pytest.approx(primal, rel=1e-12)
+        # both are sums of terms as large as the objective, with what rounding may hide
+        assert found.gap == pytest.approx(gap, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("loss", ["squared_hinge", "softmax"])
