@@ -418,6 +418,20 @@ def test_a_warm_start_is_where_the_last_fit_ended(loss, solver, name):
     assert objective(model, PROBLEMS[name], *full_params(model)) > P * (1 + 1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("delta", [0.1, 10.0])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_a_warm_start_is_in_the_units_of_the_users_scores(loss, solver, delta):
+    problem = PROBLEMS["blobs"]
+    alpha = TIGHT["alpha"] / (delta if loss == "hinge" else 1)  # the same problem
+    params = {"tol": TIGHT["tol"], "alpha": alpha, "delta": delta, "solver": solver}
+    model = classifier(loss, **params).fit(*problem)
+    P = model.loss_curve_[-1]
+    # what it starts from is no worse than the optimum that it has
+    model.set_params(warm_start=True, max_iter=1).fit(*problem)
+    assert model.loss_curve_[0] <= P * (1 + 1e-9)
+
+
 def test_a_warm_start_leads_to_the_same_optimum(loss, solver, name):
     base = fitted(loss, solver, name)
     model = copy.copy(fitted(loss, solver, name, alpha=10.0))
