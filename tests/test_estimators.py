@@ -592,6 +592,14 @@ def test_float32_stays_float32(model, solver, iris):
 # Labels, shapes and probabilities -----------------------------------------------------
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_of_equal_scores_the_first_class_is_the_label(n_classes, model, iris):
+    X, y = iris
+    model.fit(X[y < n_classes], y[y < n_classes])
+    model.coef_, model.intercept_ = 0 * model.coef_, 0 * model.intercept_
+    assert (model.predict(X) == model.classes_[0]).all()
+
+
 @pytest.mark.parametrize(
     "names",
     [
