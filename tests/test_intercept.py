@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import PROBLEMS, SOLVERS, classifier, full_params, objective
+from conftest import PROBLEMS, SOLVERS, Problem, classifier, full_params, objective
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from sklinear import LinearSVMClassifier, LinearSVMClassifierCV, _data, _mapped
+from sklinear._losses import Hinge
+from sklinear._solvers._intercept import centred
+from sklinear._solvers._solution import Solution
 
 LOOSE = {"iris": 10.0, "two": 32.0, "blobs": 100.0, "wide": 10.0}  # alphas
 EXACT = {"loss": "hinge", "tol": 1e-10}
@@ -66,6 +69,22 @@ def test_it_is_the_middle_of_two_classes_intercepts():
         )
         assert up > 0.01  # or it would show nothing
         assert up == pytest.approx(down, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", LOOSE)
+def test_where_the_optimum_is_one_point_no_guess_of_multipliers_moves_it(name):
+    # weights that no two classes' rows share leave a margin of 0, and it holds b
+    X, y, _ = PROBLEMS[name]
+    weights = np.random.default_rng(0).uniform(1, 2, size=len(y))
+    problem = Problem(X, y, weights)
+    model = fitted(name).fit(*problem)
+    W, b = full_params(model)
+    data = _data.Data(X, y, weights / weights.sum(), y.max() + 1)
+    value = objective(model, problem, W, b)
+    end = Solution(W, b, value, 0.0, True, "iterations", [value])
+    found = centred(data, Hinge(), end)
+    # what is left of the gap, and the rounding of sums
+    assert objective(model, problem, W, found.intercept) <= value * (1 + 1e-9)
 
 
 def test_it_is_optimal_and_inside_for_three_classes():
