@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from sklinear import _certificate
-from sklinear._certificate import Certificate
+from sklinear._certificate import Certificate, certificate
 from sklinear._data import Data
 from sklinear._lengths import proven_length
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
@@ -382,6 +382,30 @@ def test_a_float32_hinge_is_as_long_as_its_rounding_needs(alpha):
         X += 10.0 ** rng.uniform(0, 3, d)
         model = classifier("hinge", alpha=alpha, tol=2e-4).fit(X.astype(np.float32), y)
         assert model.dual_gap_ <= 2e-4
+
+
+def test_without_a_penalty_margins_that_only_rounding_meets_are_no_proof(monkeypatch):
+    # a hinge that is computed as 0 and is none leaves a relative gap of 1
+    monkeypatch.setattr("sklinear._visit.LARGEST_EXACT", 0)  # as of many rows
+    hidden_losses = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(6, 3)), np.arange(6) % 2
+        X += 4 * np.where(y, 1, -1)[:, None]
+        w = rng.uniform(1, 2, size=3)
+        signs = np.where(y, 1, -1)
+        w /= (signs * (X @ w)).min()
+        W, data = np.column_stack([-w / 2, w / 2]), Data(X, y, np.full(6, 1 / 6), 2)
+        found = certificate(data, Hinge(), 0.0, False, W, np.zeros(2), 0.0, 0.0)
+        rows = [map(Fraction, row) for row in X.tolist()]
+        met = all(
+            sign * sum(x * Fraction(c) for x, c in zip(row, w.tolist(), strict=True))
+            >= 1
+            for row, sign in zip(rows, signs.tolist(), strict=True)
+        )
+        hidden_losses += not met
+        assert met or found.gap == 1
+    assert hidden_losses  # or it would show nothing
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
