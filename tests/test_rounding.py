@@ -384,6 +384,39 @@ def test_a_float32_hinge_is_as_long_as_its_rounding_needs(alpha):
         assert model.dual_gap_ <= 2e-4
 
 
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("exact", [CrossEntropy(), Hinge(), SquaredHinge()])
+def test_what_rounding_hides_from_a_pass_is_in_the_gap(exact, fit_intercept, bounded):
+    rng = np.random.default_rng(0)
+    n, d, k, alpha = 40, 3, 3, 0.1
+    X, y = rng.normal(size=(n, d)), np.arange(n) % k
+    data = Data(X, y, np.full(n, 1 / n), k)
+    W, b = rng.normal(size=(d, k)), rng.normal(size=k) * fit_intercept
+
+    def gap(**hidden):
+        """P - P* at most, beyond P too, with so much more that may be hidden."""
+
+        def visitor(*args):
+            visit = visited(*args)
+            for name, value in hidden.items():
+                setattr(visit, name, getattr(visit, name) + value)
+            return visit
+
+        args = data, exact, alpha, fit_intercept, W, b
+        value = certificate(*args, -np.inf, 1.0).value
+        # a solver that claims to be at the optimum is off by rounding at least
+        dual = value if bounded else -np.inf
+        found = certificate(*args, dual, value, visitor=visitor)
+        return alpha * found.radius**2
+
+    plain = gap()
+    assert plain <= 1e-12 or not bounded  # sums of 120 numbers around 10
+    assert gap(kinks=1e-3) >= plain + 1e-3 * (1 - 1e-9)
+    assert gap(lifted=1e-3 / EPS) >= plain + 1e-3 * (1 - 1e-9)
+    assert gap(hidden=1e-3) >= plain + 1e-6 / (4 * alpha) * (1 - 1e-9)
+
+
 def test_without_a_penalty_margins_that_only_rounding_meets_are_no_proof(monkeypatch):
     # a hinge that is computed as 0 and is none leaves a relative gap of 1
     monkeypatch.setattr("sklinear._visit.LARGEST_EXACT", 0)  # as of many rows
