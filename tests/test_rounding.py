@@ -417,6 +417,20 @@ def test_what_rounding_hides_from_a_pass_is_in_the_gap(exact, fit_intercept, bou
     assert gap(hidden=1e-3) >= plain + 1e-6 / (4 * alpha) * (1 - 1e-9)
 
 
+def test_a_dual_point_that_rounding_takes_out_of_its_bounds_is_put_back():
+    rng = np.random.default_rng(0)
+    n, k = 50, 3
+    X, y, weights = rng.normal(size=(n, 2)), np.arange(n) % k, np.full(n, 1 / n)
+    at = Point(Hinge(), rng.normal(size=(2, k)), rng.normal(size=k))
+    U = rng.uniform(-0.5, 1.5, size=(n, k))
+    told, want = (
+        visited(Data(X, y, weights, k), at, 1.0, True, part / n, False)
+        for part in (U, np.clip(U, 0, 1))
+    )
+    for name in ("excess", "conjugate", "pulled", "residual", "edges"):
+        np.testing.assert_array_equal(getattr(told, name), getattr(want, name))
+
+
 def test_without_a_penalty_margins_that_only_rounding_meets_are_no_proof(monkeypatch):
     # a hinge that is computed as 0 and is none leaves a relative gap of 1
     monkeypatch.setattr("sklinear._visit.LARGEST_EXACT", 0)  # as of many rows
