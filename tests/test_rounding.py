@@ -431,6 +431,30 @@ def test_a_dual_point_that_rounding_takes_out_of_its_bounds_is_put_back():
         np.testing.assert_array_equal(getattr(told, name), getattr(want, name))
 
 
+def test_margins_at_the_kink_of_coefficients_that_were_divided_are_known_no_better():
+    # by a delta that is no power of 2: what is seen is the quotient, rounded
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X, y = 1e3 + rng.normal(size=(8, 3)), np.arange(8) % 2
+        w, signs = rng.normal(size=3), np.where(y, 1, -1)
+        X -= np.outer(X @ w - 3 * signs, w) / (w @ w)  # margins of 3, to rounding
+        w = w / 2
+        told = visited(
+            Data(X, y, np.full(8, 1 / 8), 2),
+            Point(Hinge(), np.column_stack([-w / 3, w / 3]), np.zeros(2)),
+            1.0,
+            False,
+            None,
+            True,
+        )
+        loss = Fraction(0)
+        for row, sign in zip(X.tolist(), signs.tolist(), strict=True):
+            score = sum(Fraction(x) * Fraction(c) for x, c in zip(row, w, strict=True))
+            loss += max(Fraction(0), 1 - sign * 2 * score / 3) / 8
+        off = abs(float(Fraction(told.primal) - loss))
+        assert off <= told.kinks + 8 * EPS * float(loss)
+
+
 def test_without_a_penalty_margins_that_only_rounding_meets_are_no_proof(monkeypatch):
     # a hinge that is computed as 0 and is none leaves a relative gap of 1
     monkeypatch.setattr("sklinear._visit.LARGEST_EXACT", 0)  # as of many rows
