@@ -50,8 +50,11 @@ from sklinear import (
     SoftmaxClassifierCV,
 )
 from sklinear._alphas import _distinct
+from sklinear._cells import Cell
 from sklinear._data import Data
 from sklinear._folds import Weights, grouped, shares
+from sklinear._losses import Hinge, SquaredHinge
+from sklinear._results import best_index
 
 IRIS = PROBLEMS["iris"]
 SEARCHES = {"softmax": SoftmaxClassifierCV, "svm": LinearSVMClassifierCV}
@@ -785,6 +788,30 @@ def test_one_std_takes_the_strongest_penalty_within_one_standard_error(kind):
     assert stronger
     assert all(score < least for _, score in stronger)
     assert found.alpha_ > table["params"][best]["alpha"]  # or it would show nothing
+
+
+def test_one_std_chooses_as_the_table_says():
+    hinge, square = Hinge(), SquaredHinge()
+    # of 3 folds the mean is off by their deviation over sqrt(2), not 3: by 0.1
+    problems = {
+        "best": (square, 1.0, 0.9),
+        "within": (square, 10.0, 0.801),
+        "within, too, and better": (square, 10.0, 0.81),
+        "beyond": (square, 100.0, 0.799),
+        "of another loss": (hinge, 1000.0, 0.89),
+    }
+    cells = [Cell({}, loss, alpha, 1.0, 1.0) for loss, alpha, _ in problems.values()]
+    mean = np.array([score for *_, score in problems.values()])
+    table = {
+        **{f"split{fold}_test_score": mean for fold in range(3)},
+        "mean_test_score": mean,
+        "std_test_score": np.full(5, 0.1 * np.sqrt(2)),
+        "rank_test_score": np.array([1, 4, 3, 5, 2]),
+    }
+    chosen = list(problems)[best_index("one_std", "score", table, cells)]
+    assert chosen == "within, too, and better"
+    mean[1:3] = 0.799
+    assert list(problems)[best_index("one_std", "score", table, cells)] == "best"
 
 
 @pytest.mark.filterwarnings("ignore:.*non-finite")
