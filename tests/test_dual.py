@@ -29,6 +29,7 @@ from sklinear._solvers import (
     _dual_point,
 )
 from sklinear._solvers._auto import choose, is_doubtful
+from sklinear._solvers._dual_point import DualPoint
 from sklinear._solvers._grid import solve_grid
 from sklinear._solvers._rows import RowSpace
 
@@ -242,6 +243,40 @@ def test_float32_rows_are_proven_in_float64(kernels, loss, fit_intercept, alpha)
                 model.fit(single, y)
             found = objective(model, exact, *full_params(model))
             assert found - least <= (model.dual_gap_ + 1e-14) * found
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 5, 100])
+@pytest.mark.parametrize("alpha", [1e-4, 1e-2])
+def test_the_dual_point_that_is_proven_is_feasible(
+    kernels, loss, alpha, max_iter, monkeypatch
+):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(80, 3)), np.minimum(rng.integers(12, size=80), 3)
+    X[:, 0] += 3 * y
+    weights = rng.uniform(size=80) ** 4
+    seen, own = [], DualPoint.certified
+
+    def certified(self):
+        found = own(self)
+        seen.append(self.proven.copy())
+        return found
+
+    monkeypatch.setattr(DualPoint, "certified", certified)
+    model = classifier(loss, solver="dual", alpha=alpha, max_iter=max_iter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y, weights)
+        # and from where the intercept is far from balanced
+        model.set_params(warm_start=True).intercept_[:] = [3.0, -1.0, -1.0, -1.0]
+        model.fit(X, y, weights)
+    assert len(seen) > 1
+    for A in seen:  # to the rounding of 1
+        assert A.min() >= -1e-15
+        if loss == "hinge":
+            A[np.arange(80), y] = 0
+            assert A.max() <= 1 + 1e-15
+        elif loss == "softmax":
+            np.testing.assert_allclose(A.sum(axis=1), 1, rtol=0, atol=1e-14)
 
 
 # the hinge's multipliers inside their bounds do not follow from its scores
