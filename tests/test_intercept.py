@@ -71,6 +71,21 @@ def test_it_is_the_middle_of_two_classes_intercepts():
         assert up == pytest.approx(down, rel=1e-6)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("name", ["iris", "two"])
+def test_it_is_that_of_rows_that_are_there_as_often_as_they_weigh(name, solver):
+    X, y, _ = PROBLEMS[name]
+    weights = np.ones(len(y), int)
+    for label in np.unique(y):  # classes weigh the same, which leaves room
+        weights[np.flatnonzero(y == label)] += np.arange(np.sum(y == label)) % 2
+    params = {"solver": solver, "tol": 1e-10, "alpha": LOOSE[name]}
+    model = classifier("hinge", **params).fit(X, y, weights)
+    many = classifier("hinge", **params).fit(X.repeat(weights, 0), y.repeat(weights))
+    np.testing.assert_allclose(
+        model.decision_function(X), many.decision_function(X), rtol=0, atol=CLOSE
+    )
+
+
 @pytest.mark.parametrize("name", LOOSE)
 def test_where_the_optimum_is_one_point_no_guess_of_multipliers_moves_it(name):
     # weights that no two classes' rows share leave a margin of 0, and it holds b
