@@ -17,6 +17,8 @@ from sklinear._certificate import certificate
 from sklinear._data import Data
 from sklinear._duality import dual_value
 from sklinear._objective import Objective
+from sklinear._solvers._frame import certify
+from sklinear._solvers._solution import Monitor
 from sklinear._variables import choose_variables
 from sklinear.losses import CrossEntropy, Hinge, SquaredHinge
 
@@ -145,6 +147,26 @@ def test_dual_value_of_any_point_is_at_most_the_optimum(loss, case, fit_intercep
         assert min(duals) >= 0
         # the oracle's P is an upper bound of the optimum, so that this is rounding only
         assert max(duals) <= P * (1 + 1e-10)
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("loss", ["squared_hinge", "softmax"])
+def test_solvers_prove_float32_rows_in_float64(loss, fit_intercept):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 5)).astype(np.float32), np.arange(300) % 3
+    at = rng.normal(size=(5 + fit_intercept, 3)) / 10
+    seen = []
+    for dtype in (np.float32, np.float64):
+        data = Data(X.astype(dtype), y, np.full(300, 1 / 300), 3)
+        (part,) = seen_by_solvers(loss, y, 3)
+        exact = data.astype(np.float64)
+        variables = choose_variables(exact, 1.0, part.curvature, fit_intercept)
+        monitor = Monitor(1e-3, 10)
+        certify(Objective(data, part, 1.0, fit_intercept, variables), at, monitor)
+        seen.append((monitor.primal, monitor.dual))
+    assert seen[0][1] > 0
+    # sums of 300 terms
+    np.testing.assert_allclose(seen[0], seen[1], rtol=1e-13)
 
 
 @pytest.mark.parametrize("off", [1e-3, 0.1, 1.0])
