@@ -306,6 +306,24 @@ def test_chunks_teach_digits_in_whatever_units(model, scale, shift, shuffled):
     assert model.score(X[1300:], y[1300:]) > 0.94  # exact linear fits have 0.96
 
 
+@pytest.mark.parametrize("delta", [0.1, 10.0])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("rows", [np.asarray, scipy.sparse.csr_matrix])
+def test_a_stream_is_in_the_units_of_the_users_scores(loss, delta, rows):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(600, 4)), np.arange(600) % 3
+    X[np.arange(600), y] += 1
+    one = LinearSVMClassifier(loss=loss, alpha=1e-2)
+    alpha = 1e-2 / (delta if loss == "hinge" else 1)  # the same problem
+    other = clone(one).set_params(delta=delta, alpha=alpha)
+    for part in np.split(np.arange(600), 6):
+        for model in (one, other):
+            model.partial_fit(rows(X[part]), y[part], classes=range(3))
+    # rounding of 600 rows' steps
+    np.testing.assert_allclose(other.coef_, delta * one.coef_, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(other.intercept_, delta * one.intercept_, rtol=1e-9)
+
+
 def test_partial_fit_does_not_ask_for_the_solver(shuffled):
     X, y = shuffled
     one = stream(SoftmaxClassifier(random_state=0), X, y)
