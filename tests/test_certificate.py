@@ -149,6 +149,26 @@ def test_dual_value_of_any_point_is_at_most_the_optimum(loss, case, fit_intercep
         assert max(duals) <= P * (1 + 1e-10)
 
 
+@pytest.mark.parametrize("off", [1e-3, 1e-2, 0.1])
+@pytest.mark.parametrize("loss", ["squared_hinge", "softmax"])
+@pytest.mark.parametrize("case", ["plain", "weights", "two"])
+def test_an_optimum_whose_intercept_was_moved_is_as_far_as_it_is(loss, case, off):
+    # score gradients cost nothing there: what moves them back to balance does
+    W, b = solved(loss, case, True)
+    (objective_,) = objectives(loss, case, True)
+    rng = np.random.default_rng(0)
+
+    def primal(b):
+        return objective_.evaluate(objective_.join(W, b)).primal
+
+    for move in off * rng.normal(size=(8, len(b))):
+        args = objective_.data, objective_.loss, objective_.alpha, True, W, b + move
+        found = certificate(*args, -np.inf, primal(b + move))
+        assert found.gap * found.value >= primal(b + move) - primal(b)
+        far = found.drift - np.abs(move - move[:, None])
+        assert far.min() >= -1e-9  # the oracle's own distance from the optimum
+
+
 @pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("loss", ["squared_hinge", "softmax"])
 def test_solvers_prove_float32_rows_in_float64(loss, fit_intercept):
