@@ -18,8 +18,9 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from test_certificate import assert_within, bounds
 
 from sklinear import SoftmaxClassifier
-from sklinear._certificate import Certificate, _Graph
+from sklinear._certificate import Certificate, _Graph, certificate
 from sklinear._data import Data
+from sklinear._losses import CrossEntropy
 from sklinear._visit import Visit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -337,6 +338,32 @@ def test_margins_as_small_as_the_rounding_of_their_scores_are_not_settled():
     wrong = exact.argmax(axis=1) != labels
     assert wrong.any()
     assert not known.settles(X, W, np.zeros(k), labels)[wrong].any()
+
+
+def test_a_move_and_the_one_before_it_stay_within_the_leeway(monkeypatch):
+    W, b = full_params(tightly("softmax", "iris"))
+    moves, rooms = [], []
+    solve, drift = _Graph.solve, _Graph.drift
+
+    def solved(self, R):
+        moves.append(solve(self, R))
+        return moves[-1]
+
+    def drifted(self, *args, room, **others):
+        rooms.append(room)
+        return drift(self, *args, room=room, **others)
+
+    monkeypatch.setattr(_Graph, "solve", solved)
+    monkeypatch.setattr(_Graph, "drift", drifted)
+    X, y, _ = PROBLEMS["iris"]
+    data = Data(X, y, np.full(len(y), 1 / len(y)), 3)
+    for off in (0.01, 0.1, 0.3):
+        args = data, CrossEntropy(), 1e-3, True, W, b + off * np.array([0, 1, -1])
+        certificate(*args, -np.inf, 1.0)
+        assert len(rooms) == 2  # where U is mixed, and where it is moved
+        # a softmax has leeway for scores that span 1
+        assert rooms.pop() + np.ptp(moves.pop()) <= 1 + 1e-12
+        assert rooms.pop() == 1
 
 
 @pytest.mark.parametrize("kept", [1.0, 0.3])
