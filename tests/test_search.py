@@ -52,7 +52,7 @@ from sklinear import (
 from sklinear._alphas import _distinct
 from sklinear._cells import Cell
 from sklinear._data import Data
-from sklinear._folds import Weights, grouped, shares
+from sklinear._folds import Fold, Weights, grouped, shares
 from sklinear._losses import Hinge, SquaredHinge
 from sklinear._results import best_index
 
@@ -788,6 +788,14 @@ def test_one_std_takes_the_strongest_penalty_within_one_standard_error(kind):
     assert stronger
     assert all(score < least for _, score in stronger)
     assert found.alpha_ > table["params"][best]["alpha"]  # or it would show nothing
+
+
+@pytest.mark.parametrize("train", [[2, 0, 1], [2, 0, 1, 2, 2, 0], [1, 1]])
+def test_a_fold_has_rows_as_often_as_its_split_names_them(train):
+    fold = Fold.of(0, 5, np.array(train), np.array([4, 3]))
+    np.testing.assert_array_equal(fold.times, np.bincount(train, minlength=5))
+    np.testing.assert_array_equal(fold.train, np.sort(train))
+    np.testing.assert_array_equal(fold.test, [4, 3])
 
 
 def test_one_std_chooses_as_the_table_says():
