@@ -95,10 +95,10 @@ def _conjugate(
         H, inverse = bent[0], preconditioner(partial(bent[1], ridge, rng))
         move, _, promise = cg_step(H, gradient, inverse, *shared)
         return move, promise
-    if is_written(objective, at, preconditioner):
-        return streamed_dense_step(objective, at, gradient, ridge), 0.0
     whole = StreamedHessian(objective, at)
     if objective.data.excerpt is None or not preconditioner.excerpt_helps:
+        if is_written(objective, at, preconditioner):
+            return streamed_dense_step(objective, at, gradient, ridge), 0.0
         build = partial(streamed_inverse, objective, at, ridge, rng)
         inverse = preconditioner(build)
         move, _, promise = cg_step(whole, gradient, inverse, *shared)
