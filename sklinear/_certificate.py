@@ -277,7 +277,8 @@ def _unmet(data: Data, at: Point) -> float:
         norms = row_norms(block.X) + np.sqrt(len(at.W) * TINY)
         margins = loss.margins(scores, block.y)
         margins[np.arange(len(margins)), block.y] = -np.inf
-        short = margins.max(axis=1) > -16 * EPS * (norms * length + largest)
+        off = (len(at.W) + 8) * EPS * (norms * length + largest)
+        short = margins.max(axis=1) > -off
         count += np.count_nonzero(short & (block.weights > 0))
     return count
 

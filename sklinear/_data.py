@@ -86,6 +86,7 @@ class Data:
     # Whether rows are too many to keep anything of them, be it a number a class: then
     # all that is done with them is ``total``.
     streamed = False
+    n_tasks = 1  # of a pass, where the rows lie in several places
     mapped = False  # whether it is rows of a file
     centre: np.ndarray | None = None  # (d,) what blocks of dense rows are less
 

@@ -400,6 +400,7 @@ class DistributedData(Data):
     ):
         self._passes = passes
         self._shape, self.dtype, self.sparse = shape, dtype, sparse
+        self.n_tasks = passes.n_tasks
         self.class_masses, self.n_classes = masses, len(masses)
         self.tally = Tally() if tally is None else tally
         self._casts = {}

@@ -59,6 +59,11 @@ class Passes:
             for part in both:
                 self._blocks.update(part.dask)
 
+    @property
+    def n_tasks(self) -> int:
+        """Of a pass, one a block."""
+        return len(self._keys)
+
     def run(self, visit: BlockTask, n_params: int) -> Any:
         """The sums over all blocks; ``n_params`` of float64 tell a visit's size.
 

@@ -1,5 +1,6 @@
 """Bounds hold where what is bounded is as small as the rounding of 1."""
 
+import math
 import warnings
 from fractions import Fraction
 from functools import cache
@@ -565,6 +566,26 @@ def test_margins_without_a_penalty_hold_exactly_or_are_not_said_to(seed, squared
         score = w[0] * p + w[1] * q + b
         unmet += (score if positive else -score) < 1
     assert unmet == 0 or model.dual_gap_ == 1
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton"])
+def test_margins_of_many_terms_without_a_penalty_hold_or_are_not_said_to(solver):
+    proven = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        y = np.arange(4) % 2
+        signs = np.where(rng.uniform(size=(4, 20_000)) < 0.98, 1.0, -1.0)
+        X = np.where(y, 1.0, -1.0)[:, None] * signs  # products with it are exact
+        settings = {"alpha": 0, "solver": solver, "fit_intercept": False}
+        model = classifier("squared_hinge", **settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(scipy.sparse.csr_matrix(X), y)
+        scores = [math.fsum(row * model.coef_[0]) for row in X]
+        met = min(np.where(y, 1, -1) * scores) >= 1
+        assert met or model.dual_gap_ == 1
+        proven += model.dual_gap_ == 0
+    assert proven  # or it would show nothing
 
 
 def test_what_underflows_is_no_proof():

@@ -16,6 +16,7 @@ from sklinear._variables import Variables, choose_variables
 
 WINDOW = 10  # iterations over which progress is judged
 SLOW = 1e-2  # relative decrease in them below which Newton's method takes over
+SLOW_STREAMED = 0.2  # the same where each takes a pass over rows that are elsewhere
 SLOW_DENSE = 1.0  # the same where a Newton step is one dense solve
 LONG = 100  # iterations of L-BFGS after which the half of max_iter suffices
 LONGEST_DENSE = 18  # iterations of L-BFGS after which it is taken there anyhow
@@ -64,7 +65,8 @@ def approach(objective: Objective, monitor: Monitor, patient: bool = False) -> N
     values: list[float] = []
     draft = monitor.detour(monitor.tol, drafting=True)
     dense = is_dense(objective)
-    least = SLOW_DENSE if dense else SLOW
+    slow = SLOW_STREAMED if objective.data.streamed else SLOW
+    least = SLOW_DENSE if dense else slow
 
     def value(x: np.ndarray) -> float:
         nonlocal last
@@ -84,10 +86,10 @@ def approach(objective: Objective, monitor: Monitor, patient: bool = False) -> N
             # with an exact intercept the gap is half of what is asked
             certify(objective, params, monitor)
         monitor.count()
-        slow = len(values) > WINDOW and values[-WINDOW] - at.value < least * at.value
+        stuck = len(values) > WINDOW and values[-WINDOW] - at.value < least * at.value
         long = dense and len(values) >= LONGEST_DENSE
         long |= len(values) >= max(monitor.max_iter / 2, LONG)
-        if monitor.done or monitor.spent or ((slow or long) and not patient):
+        if monitor.done or monitor.spent or ((stuck or long) and not patient):
             raise StopIteration
 
     scipy.optimize.minimize(

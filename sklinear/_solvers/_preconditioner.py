@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse
 from scipy.linalg import get_lapack_funcs
 from scipy.linalg.blas import sspmv
-from scipy.linalg.lapack import strttp
+from scipy.linalg.lapack import dtpttr, strttp
 
 from sklinear._data import Data, large_array
 from sklinear._losses import CrossEntropy
@@ -324,14 +324,16 @@ def streamed_inverse(
     """The inverse of the Hessian's diagonal blocks at a point, in one pass.
 
     One for all classes, their mean, where one for each were too many numbers to send
-    around: of large ones triangles in float32. Of its diagonal where even that is too
-    large.
+    around (of large ones triangles in float32), or for the rows that each task has. Of
+    its diagonal where even that is too large.
     """
     (d1, k), data = objective.shape, objective.data
     if _too_large(objective):
         return _scaling(objective, *data.total(_streamed_squares, at), ridge), 0.0
     share = max(ROWS_A_BLOCK * d1, FEWEST_ROWS) / data.shape[0]
-    each = k * d1 * d1 <= LARGEST_BLOCKS
+    small = k * d1 * d1 <= LARGEST_PRECISE
+    each = small or data.shape[0] >= data.n_tasks * d1
+    each &= k * d1 * d1 <= LARGEST_BLOCKS
     triangles = data.total(
         _streamed_blocks,
         at,
@@ -343,10 +345,8 @@ def streamed_inverse(
     )
 
     def invert(triangle: np.ndarray) -> np.ndarray:
-        H = np.zeros((d1, d1))
-        H[np.tril_indices(d1)] = triangle
-        H += np.tril(H, -1).T
-        return _inverse(objective, ridge, H)
+        half = dtpttr(d1, triangle.astype(np.float64), uplo="L")[0]
+        return _inverse(objective, ridge, np.tril(half) + np.tril(half, -1).T)
 
     return _inverted(objective, len(triangles), map, invert, triangles)
 
@@ -365,7 +365,7 @@ def _streamed_blocks(
     rng = np.random.RandomState(seed)
     d1, count = data.shape[1] + fit_intercept, data.n_classes if each else 1
     dtype = np.float64 if count * d1 * d1 <= LARGEST_PRECISE else np.float32
-    blocks, lower = np.zeros((count, d1, d1), dtype), np.tril_indices(d1)
+    blocks = np.zeros((count, d1, d1), dtype)
     for block, loss, (scores,) in visits(data, at):
         diagonal = loss.diagonal(scores, block.y) * block.weights[:, None]
         columns = diagonal.T if each else diagonal.mean(axis=1)[None]
@@ -375,7 +375,8 @@ def _streamed_blocks(
             if len(rows):
                 Z = features(block.X[rows], variables, fit_intercept)
                 _add_products(H, Z, column[rows] / chance[rows])
-    return np.array([H[lower] for H in blocks])
+    (trttp,) = get_lapack_funcs(("trttp",), dtype=dtype)
+    return np.array([trttp(H.T, uplo="L")[0] for H in blocks])
 
 
 def _streamed_squares(data: Data, at: Point) -> tuple[np.ndarray, np.ndarray]:

@@ -39,6 +39,7 @@ INNER = 1e-3  # of a residual, what the excerpt's own conjugate gradients leave
 PASSES = 6
 EXCERPT_STEPS = 8  # of them, after which the move is taken as it is
 WRITTEN = 3072  # params up to which a hinge's Hessian may be written out
+ADDED = 8  # operations for a number of each task's, which are added up
 ROUND_TRIP = 1e8  # operations that take as long as it does to ask other machines
 BENT = 2**25  # bytes of the rows that a hinge bends at, up to which they are copied
 SEARCHES = 8  # passes of a line search: the last bracket is below rounding
@@ -117,12 +118,13 @@ def is_written(objective: Objective, at: Point, preconditioner: Preconditioner) 
     (d1, k), loss = objective.shape, objective.loss
     if not isinstance(loss, Margin) or d1 * k > WRITTEN:
         return False
+    added = ADDED * objective.data.n_tasks * (d1 * k) ** 2
     each = product_cost(objective) * (len(loss.past) + 1)
     each += 0.0 if objective.data.mapped else ROUND_TRIP
     tried = preconditioner.expected(objective) / product_cost(objective) * each
-    if written_cost(objective, 0) >= tried:
+    if added + written_cost(objective, 0) >= tried:
         return False
-    return written_cost(objective, objective.data.total(bends, at)) < tried
+    return added + written_cost(objective, objective.data.total(bends, at)) < tried
 
 
 def bends(data: Data, at: Point) -> float:
