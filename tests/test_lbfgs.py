@@ -1,9 +1,10 @@
 """What L-BFGS takes for granted about scipy's calls, and what it leaves to Newton."""
 
 import numpy as np
+import pytest
 import scipy.optimize
 from conftest import classifier
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_digits, load_wine
 
 
 def test_scipy_asks_for_a_gradient_and_calls_back_where_it_was_last(loss, monkeypatch):
@@ -42,3 +43,13 @@ def test_half_of_the_iterations_are_newtons():
     model = classifier("squared_hinge", alpha=2e-7, solver="lbfgs").fit(X, y)
     assert model.dual_gap_ <= model.tol  # after 1000 of L-BFGS alone it is 1
     assert 500 < model.n_iter_ < 700
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_of_many_rows_a_feature_newton_takes_over_before_progress_ends(loss):
+    X, y = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    X = np.vstack([X + rng.normal(scale=0.5, size=X.shape) for _ in range(4)])
+    model = classifier(loss, alpha=1e-6, solver="lbfgs").fit(X, np.tile(y, 4))
+    assert model.dual_gap_ <= model.tol
+    assert model.n_iter_ < 250  # about 400 where L-BFGS goes on as long as it gains

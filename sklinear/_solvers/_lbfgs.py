@@ -16,8 +16,10 @@ from sklinear._variables import Variables, choose_variables
 
 WINDOW = 10  # iterations over which progress is judged
 SLOW = 1e-2  # relative decrease in them below which Newton's method takes over
+SLOW_TALL = 0.05  # the same of many rows a feature
 SLOW_STREAMED = 0.2  # the same where each takes a pass over rows that are elsewhere
 SLOW_DENSE = 1.0  # the same where a Newton step is one dense solve
+TALL = 8  # rows a feature
 LONG = 100  # iterations of L-BFGS after which the half of max_iter suffices
 LONGEST_DENSE = 18  # iterations of L-BFGS after which it is taken there anyhow
 
@@ -65,8 +67,10 @@ def approach(objective: Objective, monitor: Monitor, patient: bool = False) -> N
     values: list[float] = []
     draft = monitor.detour(monitor.tol, drafting=True)
     dense = is_dense(objective)
-    slow = SLOW_STREAMED if objective.data.streamed else SLOW
-    least = SLOW_DENSE if dense else slow
+    n, d = objective.data.shape
+    least = SLOW_TALL if n >= TALL * d else SLOW
+    if dense or objective.data.streamed:
+        least = SLOW_DENSE if dense else SLOW_STREAMED
 
     def value(x: np.ndarray) -> float:
         nonlocal last
