@@ -277,6 +277,7 @@ def _unmet(data: Data, at: Point) -> float:
         norms = row_norms(block.X) + np.sqrt(len(at.W) * TINY)
         margins = loss.margins(scores, block.y)
         margins[np.arange(len(margins)), block.y] = -np.inf
+        # of two scores, whose terms and their sums are each off by half of EPS at most
         off = (len(at.W) + 8) * EPS * (norms * length + largest)
         short = margins.max(axis=1) > -off
         count += np.count_nonzero(short & (block.weights > 0))

@@ -68,9 +68,12 @@ def approach(objective: Objective, monitor: Monitor, patient: bool = False) -> N
     draft = monitor.detour(monitor.tol, drafting=True)
     dense = is_dense(objective)
     n, d = objective.data.shape
-    least = SLOW_TALL if n >= TALL * d else SLOW
-    if dense or objective.data.streamed:
-        least = SLOW_DENSE if dense else SLOW_STREAMED
+    if dense:
+        least = SLOW_DENSE
+    elif objective.data.streamed:
+        least = SLOW_STREAMED
+    else:
+        least = SLOW_TALL if n >= TALL * d else SLOW
 
     def value(x: np.ndarray) -> float:
         nonlocal last
