@@ -165,7 +165,9 @@ def test_chances_add_up_to_the_rows_wanted():
         (Hinge(), (60_000, 80), False, 1e-1, "dual"),  # easy
         (Hinge(), (90_000, 5), False, 1e-1, "newton"),  # but for few features
         (Hinge(), (100_000, 400), False, 1e-3, "newton"),  # or very many numbers
-        (SquaredHinge(), (60_000, 80), False, 1e-1, "dual"),
+        (Hinge(), (60_000, 80), False, 2e-3, "newton"),  # less easy, and many a class
+        (SquaredHinge(), (60_000, 80), False, 1e-1, "newton"),
+        (SquaredHinge(), (20_000, 600), False, 2e-1, "dual"),
         (SquaredHinge(), (100_000, 400), False, 1e-1, "newton"),
         (Hinge(), (12_000, 600), False, 1e-7, "dual"),  # tried, of fewer rows a feature
         (Hinge(), (30_000, 600), False, 1e-7, "newton"),

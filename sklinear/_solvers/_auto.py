@@ -30,8 +30,9 @@ SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 10**7
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
 # Ratios beyond which the dual needs epochs in proportion, of the hinge, there and of
-# numbers that are huge, and of its square.
-EASY_HINGE, EASY_HUGE, EASY_SQUARE = 2.0, 0.5, 0.2
+# numbers that are huge or dense rows so many a feature and class, where its square is
+# no slower otherwise, and of its square.
+EASY_HINGE, EASY_HUGE, EASY_SQUARE, MANY_EACH = 2.0, 0.5, 0.2, 16
 # Rows a feature, and more the more classes, up to which hinges can all be met.
 MET, MET_A_CLASS = 0.65, 0.04
 
@@ -272,7 +273,8 @@ def _is_easy(case: _Case) -> bool:
     if case.softmax or (case.hinge and case.n > TALLER * case.d) or not case.rough:
         return False
     most = EASY_HINGE if case.hinge else EASY_SQUARE
-    if case.size > HUGE:
+    many = not case.data.sparse and case.n > MANY_EACH * case.d * case.k
+    if case.size > HUGE or many:
         most = EASY_HUGE if case.hinge else 0.0
     return case.needed <= most
 
