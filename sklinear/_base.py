@@ -37,8 +37,9 @@ from sklinear._checks import (
     stream_classes,
     weights_of_classes,
 )
+from sklinear._collections import is_dask, without_rows
 from sklinear._data import Data, computing_dtype, scattered
-from sklinear._distributed import Blocks, is_dask, without_rows
+from sklinear._distributed import Blocks
 from sklinear._lengths import proven_length
 from sklinear._losses import Loss
 from sklinear._mapped import Mapped, is_mapped

@@ -11,8 +11,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._checks import finite_weights
-from sklinear._dispatch import computed, named
-from sklinear._distributed import (
+from sklinear._collections import (
     aligned,
     aligned_weights,
     all_numbered,
@@ -23,6 +22,7 @@ from sklinear._distributed import (
     made_together,
     without_rows,
 )
+from sklinear._dispatch import computed, named
 
 TEXT = "OUT"  # kinds of dtypes: labels that are objects are text
 

@@ -18,8 +18,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklinear._certificate import Certificate
 from sklinear._checks import canonical, size
+from sklinear._collections import is_dask
 from sklinear._data import BLOCK_VALUES, turned
-from sklinear._distributed import is_dask
 from sklinear._lazy import accuracy, over_blocks
 from sklinear._mapped import Mapped, is_mapped
 

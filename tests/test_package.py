@@ -40,6 +40,7 @@ ORDER = [
     "_visit",
     "_certificate",
     "_dispatch",
+    "_collections",
     "_passes",
     "_distributed",
     "_lazy",
