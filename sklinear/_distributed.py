@@ -18,7 +18,6 @@ from sklinear._checks import LEAST_WEIGHT
 from sklinear._collections import (
     aligned,
     aligned_weights,
-    all_numbered,
     labelled,
     labels_of,
     made_together,
@@ -121,7 +120,7 @@ class Blocks:
             raise ValueError("y must be given: class labels, got None.")
         lie = made_together(X=X, y=y, sample_weight=sample_weight)
         given = lie["X"]
-        names = numbered(given, "X")
+        names = numbered({"X": given})
         looks = [dask.delayed(_look)(check_rows, what, x) for what, x in names.items()]
         facts = computed(looks, names)
         if not all(fact.ready for fact in facts):
@@ -137,7 +136,7 @@ class Blocks:
         self.n = sum(lengths)
         if self.n == 0:
             raise ValueError("X must have rows, got blocks with 0 sample(s) in all.")
-        y = aligned(y, lie.get("y"), lengths, "y", labels_of)
+        y = aligned(y, lie, lengths, "y", labels_of)
         weights = aligned_weights(sample_weight, lie, lengths, check_weights)
         self.dtype = computing_dtype(np.result_type(*(fact.dtype for fact in facts)))
         self.sparse = any(fact.sparse for fact in facts)
@@ -149,7 +148,7 @@ class Blocks:
             )
             for i in self.numbers
         ]
-        blocks = all_numbered(lie)
+        blocks = numbered(lie)
         self.rows = persisted(rows, blocks)
         found = computed([dask.delayed(_masses)(row) for row in self.rows], blocks)
         _check_kinds(self.numbers, [text for *_, text in found])

@@ -14,12 +14,12 @@ from sklinear._checks import finite_weights
 from sklinear._collections import (
     aligned,
     aligned_weights,
-    all_numbered,
     is_dask,
     labelled,
     labels_of,
     lengths_of,
     made_together,
+    numbered,
     without_rows,
 )
 from sklinear._dispatch import computed, named
@@ -70,13 +70,13 @@ def accuracy(model: Any, X: Any, y: Any, sample_weight: Any) -> float:
     labels = lie["X"]
     lengths = lengths_of(X, labels, "X")
     like = functools.partial(_labels_like, model.classes_)
-    y = aligned(y, lie.get("y"), lengths, "y", like)
+    y = aligned(y, lie, lengths, "y", like)
     weights = aligned_weights(sample_weight, lie, lengths, finite_weights)
     hits = [
         dask.delayed(_hits)(i, *part)
         for i, part in enumerate(zip(labels, y, weights, strict=True))
     ]
-    right, total = np.sum(computed(hits, all_numbered(lie)), axis=0)
+    right, total = np.sum(computed(hits, numbered(lie)), axis=0)
     if total == 0:
         raise ValueError("sample_weight must not add up to 0, which it does.")
     return float(right / total)
