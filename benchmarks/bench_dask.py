@@ -22,7 +22,6 @@ from distributed import Client, LocalCluster, get_client, wait
 from sklearn.base import clone
 
 from sklinear import LinearSVMClassifier, SoftmaxClassifier
-from sklinear._checks import check_block, check_block_weights
 from sklinear._data import Data
 from sklinear._distributed import Blocks
 from sklinear._losses import CrossEntropy
@@ -31,11 +30,6 @@ from sklinear._threads import single_threaded_blas
 
 FEATURES, CLASSES, BLOCKS, REPEATS = 300, 10, 4, 10
 ROWS = [400, 80_000, 320_000, 1_280_000]  # the first shows what Dask itself costs
-
-
-def check(X):
-    """What fit asks of a block."""
-    return check_block(X, name="SoftmaxClassifier")
 
 
 def make(seed, n):
@@ -142,7 +136,7 @@ def evaluations(client, sizes):
 
     for n in sizes:
         X, y = rows(n, CLASSES)
-        blocks = Blocks(X, y, None, check, check_block_weights)
+        blocks = Blocks(X, y, None, "SoftmaxClassifier")
         data = blocks.data(blocks.labels, np.ones(CLASSES))
         W = np.random.default_rng(1).normal(size=(FEATURES, CLASSES)) / 100
         at = Point(CrossEntropy(), W, np.zeros(CLASSES))

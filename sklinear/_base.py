@@ -25,8 +25,6 @@ from sklinear._checks import (
     KEPT,
     LEAST_WEIGHT,
     canonical,
-    check_block,
-    check_block_weights,
     check_classes,
     check_labels,
     check_params,
@@ -336,8 +334,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 f"{self.solver!r}, which needs all rows in one place."
             )
         validate_data(self, without_rows(X), skip_check_array=True)
-        check = partial(check_block, name=type(self).__name__)
-        blocks = Blocks(X, y, sample_weight, check, check_block_weights)
+        blocks = Blocks(X, y, sample_weight, type(self).__name__)
         if not len(blocks.labels):
             raise ValueError(NO_WEIGHT)
         classes, each = blocks.labels, np.ones(len(blocks.labels))

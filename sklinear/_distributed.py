@@ -8,13 +8,14 @@ Dask, so that blocks of a worker that is lost are made again.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 
-from sklinear._checks import LEAST_WEIGHT
+from sklinear._checks import LEAST_WEIGHT, check_block, check_block_weights
 from sklinear._collections import (
     aligned,
     aligned_weights,
@@ -38,21 +39,9 @@ class _Facts(NamedTuple):
     ready: bool  # for passes over it, as it is
 
 
-def _ready(check: Callable[[Any], Any], what: str, X: Any) -> Any:
-    """A block as numbers, dense or CSR.
-
-    Rows that were sent may lie where no number of theirs begins at a whole word, and
-    every product would copy them first.
-    """
-    X = named(what, check, X)
-    if scipy.sparse.issparse(X):
-        return X.astype(computing_dtype(X.dtype))
-    return np.require(X, requirements="A")
-
-
-def _look(check: Callable[[Any], Any], what: str, X: Any) -> _Facts:
-    """At a block, whether it is valid."""
-    checked = named(what, check, X)
+def _look(name: str, what: str, X: Any) -> _Facts:
+    """At a block, whether it is valid for an estimator of this name."""
+    checked = named(what, check_block, X, name)
     sparse = scipy.sparse.issparse(checked)
     own = checked.dtype == computing_dtype(checked.dtype)
     ready = checked is X and (own if sparse else X.flags.aligned)
@@ -60,18 +49,50 @@ def _look(check: Callable[[Any], Any], what: str, X: Any) -> _Facts:
     return _Facts(n, d, checked.dtype, sparse, ready)
 
 
-def _masses(
-    rows: tuple[np.ndarray, np.ndarray],
-) -> tuple[np.ndarray, np.ndarray, float, bool]:
-    """The labels of a block that have weight, how much in units of the largest.
+def _ready(name: str, what: str, X: Any) -> Any:
+    """A block as numbers, dense or CSR.
 
-    And whether labels are text.
+    Rows that were sent may lie where no number of theirs begins at a whole word, and
+    every product would copy them first.
     """
+    X = named(what, check_block, X, name)
+    if scipy.sparse.issparse(X):
+        return X.astype(computing_dtype(X.dtype))
+    return np.require(X, requirements="A")
+
+
+def _valid(blocks: list[Any], d: int, name: str) -> tuple[list[Any], list[_Facts]]:
+    """Blocks of X as passes take them, and what has to be known of each."""
+    import dask
+
+    names = numbered({"X": blocks})
+    looks = [dask.delayed(_look)(name, *item) for item in names.items()]
+    facts = computed(looks, names)
+    for what, fact in zip(names, facts, strict=True):
+        if fact.d != d:
+            raise ValueError(f"{what} must have {d} features as X has, got {fact.d}.")
+    if not all(fact.ready for fact in facts):
+        ready = [dask.delayed(_ready)(name, *item) for item in names.items()]
+        blocks = persisted(ready, names)
+    return blocks, facts
+
+
+class _Counted(NamedTuple):
+    """The labels of a block that have weight, and how much."""
+
+    labels: np.ndarray  # (m,)
+    masses: np.ndarray  # (m,), in units of the largest
+    largest: float  # weight of a row
+    text: bool  # whether labels, of any weight, are text
+
+
+def _count(rows: tuple[np.ndarray, np.ndarray]) -> _Counted:
+    """The labels of a block, by their weights."""
     y, weights = rows
     largest, counted = float(weights.max(initial=0)), weights > 0
     labels, places = np.unique(y[counted], return_inverse=True)
     masses = np.bincount(places, weights[counted] / largest, len(labels))
-    return labels, masses, largest, isinstance(y[0], str)
+    return _Counted(labels, masses, largest, isinstance(y[0], str))
 
 
 def _check_kinds(numbers: list[int], texts: list[bool]) -> None:
@@ -101,63 +122,43 @@ def _coded(
 class Blocks:
     """Valid rows of a fit where they lie, before it is known which classes count.
 
-    ``check_rows`` and ``check_weights`` are what is asked of a block of X and of its
-    weights. ``labels`` (k,) have the weights ``masses`` (k,), in units of the largest
-    of a row: their sum may be beyond float64.
+    ``labels`` (k,) have the weights ``masses`` (k,), in units of the largest of a row:
+    their sum may be beyond float64. Errors say ``name``, that of the estimator.
     """
 
-    def __init__(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        check_rows: Callable[[Any], Any],
-        check_weights: Callable[..., np.ndarray],
-    ):
+    def __init__(self, X: Any, y: Any, sample_weight: Any, name: str):
         import dask
 
         if y is None:
             raise ValueError("y must be given: class labels, got None.")
         lie = made_together(X=X, y=y, sample_weight=sample_weight)
-        given = lie["X"]
-        names = numbered({"X": given})
-        looks = [dask.delayed(_look)(check_rows, what, x) for what, x in names.items()]
-        facts = computed(looks, names)
-        if not all(fact.ready for fact in facts):
-            ready = [dask.delayed(_ready)(check_rows, *item) for item in names.items()]
-            given = persisted(ready, names)
-        self.d = facts[0].d if np.isnan(X.shape[1]) else X.shape[1]
-        for what, fact in zip(names, facts, strict=True):
-            if fact.d != self.d:
-                raise ValueError(
-                    f"{what} must have {self.d} features as X has, got {fact.d}."
-                )
+        blocks, facts = _valid(lie["X"], X.shape[1], name)
         lengths = [fact.n for fact in facts]
-        self.n = sum(lengths)
-        if self.n == 0:
+        self.shape = sum(lengths), X.shape[1]
+        if not any(lengths):
             raise ValueError("X must have rows, got blocks with 0 sample(s) in all.")
-        y = aligned(y, lie, lengths, "y", labels_of)
-        weights = aligned_weights(sample_weight, lie, lengths, check_weights)
         self.dtype = computing_dtype(np.result_type(*(fact.dtype for fact in facts)))
         self.sparse = any(fact.sparse for fact in facts)
+        y = aligned(y, lie, lengths, "y", labels_of)
+        weights = aligned_weights(sample_weight, lie, lengths, check_block_weights)
         self.numbers = [i for i, n in enumerate(lengths) if n]
-        self.X = [given[i] for i in self.numbers]
+        self.X = [blocks[i] for i in self.numbers]
         rows = [
             dask.delayed(labelled)(
-                labels_of, check_weights, i, given[i], y[i], weights[i]
+                labels_of, check_block_weights, i, blocks[i], y[i], weights[i]
             )
             for i in self.numbers
         ]
-        blocks = numbered(lie)
-        self.rows = persisted(rows, blocks)
-        found = computed([dask.delayed(_masses)(row) for row in self.rows], blocks)
-        _check_kinds(self.numbers, [text for *_, text in found])
-        self.unit = max(unit for _, _, unit, _ in found) or 1.0
-        labels = np.concatenate([labels for labels, *_ in found])
+        names = numbered(lie)
+        self.rows = persisted(rows, names)
+        found = computed([dask.delayed(_count)(row) for row in self.rows], names)
+        _check_kinds(self.numbers, [each.text for each in found])
+        self.unit = max(each.largest for each in found) or 1.0
+        labels = np.concatenate([each.labels for each in found])
         self.labels, places = np.unique(labels, return_inverse=True)
         parts = [
-            np.maximum(masses * (unit / self.unit), LEAST_WEIGHT)
-            for _, masses, unit, _ in found
+            np.maximum(each.masses * (each.largest / self.unit), LEAST_WEIGHT)
+            for each in found
         ]
         masses = np.concatenate(parts)
         self.masses = np.bincount(places, masses, len(self.labels))
@@ -168,22 +169,19 @@ class Blocks:
 
         masses = self.masses[np.searchsorted(self.labels, classes)] * each
         masses = np.maximum(masses, LEAST_WEIGHT * masses.sum())
-        factors = each / masses.sum()
+        total = masses.sum()
+        factors = each / total
         names = {
             f"block {i} of y": row
             for i, row in zip(self.numbers, self.rows, strict=True)
         }
-        rows = persisted(
-            [
-                dask.delayed(_coded)(row, classes, factors, self.unit)
-                for row in self.rows
-            ],
-            names,
-        )
+        coded = [
+            dask.delayed(_coded)(row, classes, factors, self.unit) for row in self.rows
+        ]
+        rows = persisted(coded, names)
         passes = Passes(list(zip(self.numbers, self.X, rows, strict=True)))
-        shape = self.n, self.d
         return DistributedData(
-            passes, shape, self.dtype, self.sparse, masses / masses.sum()
+            passes, self.shape, self.dtype, self.sparse, masses / total
         )
 
 
@@ -199,13 +197,12 @@ class DistributedData(Data):
         dtype: np.dtype,
         sparse: bool,
         masses: np.ndarray,
-        tally: Tally | None = None,
     ):
         self._passes = passes
         self._shape, self.dtype, self.sparse = shape, dtype, sparse
         self.n_tasks = passes.n_tasks
         self.class_masses, self.n_classes = masses, len(masses)
-        self.tally = Tally() if tally is None else tally
+        self.tally = Tally()
         self._casts = {}
         self._class_sums = None
 
@@ -222,15 +219,14 @@ class DistributedData(Data):
 
     def astype(self, dtype: Any) -> Data:
         """The same data, with products computed in another precision."""
-        cast = DistributedData(
-            self._passes,
-            self._shape,
-            computing_dtype(dtype),
-            self.sparse,
-            self.class_masses,
-            self.tally,
-        )
-        return self if cast.dtype == self.dtype else self._casts.setdefault(dtype, cast)
+        dtype = computing_dtype(dtype)
+        if dtype == self.dtype:
+            return self
+        if dtype not in self._casts:
+            cast = copy.copy(self)  # with the same tally
+            cast.dtype, cast._casts, cast._class_sums = dtype, {}, None
+            self._casts[dtype] = cast
+        return self._casts[dtype]
 
     def close(self) -> None:
         """The rows are let go; those that the user has persisted stay."""
