@@ -28,13 +28,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklinear._alphas import MOST_ALPHAS, automatic_alphas, positive
 from sklinear._base import LinearClassifier
 from sklinear._callbacks import CallbackSupportMixin, subtask, with_callbacks
-from sklinear._cells import (
-    Cell,
-    FoldScore,
-    Search,
-    distinct,
-    tell,
-)
+from sklinear._cells import Cell, FoldScore, Search, distinct, tell
 from sklinear._checks import check_params, loaded, refuse_dask
 from sklinear._data import Data
 from sklinear._folds import Failure, Group, grouped
@@ -174,13 +168,9 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             params = {**params, "sample_weight": weights}
         notes = without_weights(self, scorer, params)
         split_params, score_params = route(self, scorer, params)
-        series = hasattr(given_y, "iloc") and given_y.ndim == 1
-        given_y = given_y if series else y
-        cv = self.cv
-        if self.cv is None:
-            cv = max(min(5, int(np.unique(y, return_counts=True)[1].max())), 2)
-        cv = check_cv(cv, given_y, classifier=True)
-        splits = cv.split(given, given_y, **split_params)
+        if not (hasattr(given_y, "iloc") and given_y.ndim == 1):
+            given_y = y  # splitters and scorers see a series alone as it was given
+        splits = self._splitter(y, given_y).split(given, given_y, **split_params)
         plain, own = self._plain(), weights
         if self.class_weight == "balanced":  # in the folds as in the refit
             plain.set_params(class_weight=None)
@@ -202,7 +192,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             cells=cells,
             problems=distinct(cells),
             n_splits=n_splits,
-            options=self._options()._replace(fits=fits),
+            options=self._options(fits),
             verbose=int(self.verbose),
         )
         if self.verbose:
@@ -215,15 +205,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         name = type(self).__name__
         notes += failed_folds(name, failures, n_splits, found)
         notes += failed_scores(found) + open_gaps(name, found, self.tol)
-        self._forget()
-        names = metrics(found)
-        self.multimetric_ = names is not None
-        if names is not None:
-            metric = check_refit(self, names)
-        self.n_splits_, self.scorer_ = n_splits, getattr(scorer, "_scorers", scorer)
-        self.cv_results_, odd = table(cells, found, n_splits)
-        self.alphas_ = np.array(alphas, dtype=float)
-        notes += odd + self._choose(metric, cells)
+        notes += self._report(search, metric, alphas, found)
         if self.refit:
             model = clone(self._plain(**self.best_params_))  # with its own generator
             with subtask(root, told, "refit-with-best-params", below=model):
@@ -240,8 +222,15 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 setattr(template, name, getattr(self, name))
         return template
 
-    def _options(self) -> Options:
-        """What the solvers are asked."""
+    def _splitter(self, y: np.ndarray, given_y: Any) -> Any:
+        """What makes the folds: by default 5, or fewer where no class has 5 rows."""
+        cv = self.cv
+        if cv is None:
+            cv = max(min(5, int(np.unique(y, return_counts=True)[1].max())), 2)
+        return check_cv(cv, given_y, classifier=True)
+
+    def _options(self, fits: int) -> Options:
+        """What the solvers are asked, of so many fits."""
         plain, seed = self._plain(), self.random_state
         rng = np.random.RandomState()
         if seed is not None:
@@ -253,14 +242,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             plain.learning_rate,
             rng,
             Reporter(),
+            fits=fits,
         )
-
-    def _forget(self) -> None:
-        """What an earlier fit has found."""
-        seen = "n_features_in_", "feature_names_in_"  # of X, by this one
-        for name in [*vars(self)]:
-            if name == "_certificate" or (name.endswith("_") and name not in seen):
-                delattr(self, name)
 
     def _root_context(self, X: Any, y: Any, weights: Any) -> tuple[Any, dict[str, Any]]:
         """The callbacks' context of this fit, and what each of its tasks tells."""
@@ -281,10 +264,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         """The values of alpha, as they were given or those of the automatic grid."""
         if not self._is_automatic():
             return positive("alphas", self.alphas)
-        units = [
-            self._plain(**params)._problem()[:2]
-            for params in ParameterGrid(self._grid([1.0]))
-        ]
+        units = [(cell.loss, cell.alpha) for cell in self._cells([1.0])]
         return automatic_alphas(data, units, int(self.alphas))
 
     def _cells(self, alphas: list[Any]) -> list[Cell]:
@@ -302,21 +282,45 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         context: Any,
     ) -> list[FoldScore]:
         """Solve and score all cells on all folds."""
-        contexts: dict[tuple[int, int], Any] = {}
-        if context is not None and hasattr(self, "_skl_callbacks"):
-            for index in range(len(search.cells)):
-                for fold in range(search.n_splits):
-                    contexts[index, fold] = context.subcontext(
-                        task_name="candidate-split-evaluation",
-                        task_id=index * search.n_splits + fold,
-                    )
-        for failure in failures if contexts else ():
-            for index in range(len(search.cells)):
+        if context is None or not hasattr(self, "_skl_callbacks"):
+            return run(search, groups, self.n_jobs, {}, None)
+        candidates = range(len(search.cells))
+        contexts = {
+            (index, fold): context.subcontext(
+                task_name="candidate-split-evaluation",
+                task_id=index * search.n_splits + fold,
+            )
+            for index in candidates
+            for fold in range(search.n_splits)
+        }
+        for failure in failures:
+            for index in candidates:
                 tell(search, self, contexts[index, failure.fold.index], failure.fold)
-        caller = self if contexts else None
-        return run(search, groups, self.n_jobs, contexts, caller)
+        return run(search, groups, self.n_jobs, contexts, self)
 
     # The choice -------------------------------------------------------------------
+
+    def _report(
+        self, search: Search, metric: Any, alphas: list[Any], found: list[FoldScore]
+    ) -> list[Warning]:
+        """Set what was found, instead of what an earlier fit did."""
+        self._forget()
+        names = metrics(found)
+        self.multimetric_ = names is not None
+        if names is not None:  # of a callable they are known only now
+            metric = check_refit(self, names)
+        self.n_splits_ = search.n_splits
+        self.scorer_ = getattr(search.scorer, "_scorers", search.scorer)
+        self.cv_results_, notes = table(search.cells, found, search.n_splits)
+        self.alphas_ = np.array(alphas, dtype=float)
+        return notes + self._choose(metric, search.cells)
+
+    def _forget(self) -> None:
+        """What an earlier fit has found."""
+        seen = "n_features_in_", "feature_names_in_"  # of X, by this one
+        for name in [*vars(self)]:
+            if name == "_certificate" or (name.endswith("_") and name not in seen):
+                delattr(self, name)
 
     def _choose(self, metric: Any, cells: list[Cell]) -> list[Warning]:
         """The best cell, unless nothing says which of several metrics counts."""
@@ -331,9 +335,9 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             return []
         mean = results[f"mean_test_{metric}"]
         self.best_score_ = mean[index]
-        best = int(results[f"rank_test_{metric}"].argmin())
-        automatic = self._is_automatic()
-        return at_edge(type(self).__name__, best, mean, cells, automatic)
+        best = int(results[f"rank_test_{metric}"].argmin())  # whatever "one_std" takes
+        name, automatic = type(self).__name__, self._is_automatic()
+        return at_edge(name, best, mean, cells, automatic)
 
     def _refit(self, model: Any, X: Any, y: Any, sample_weight: Any) -> None:
         """Fit the best plain estimator, and take over what it has learnt."""
@@ -393,9 +397,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         if isinstance(scorer, dict):
             scorer = self._named(scorer)
         model = copy(self.best_estimator_)
-        model.__dict__.update(
-            learnt(self)
-        )  # a user may have assigned other coefficients
+        model.__dict__.update(learnt(self))  # a user may have assigned others
         own = quick_name(self) and getattr(scorer, "_score_func", None) is log_loss
         if own and set(params) <= {"sample_weight"}:
             # the scorer knows of the classes of y alone
