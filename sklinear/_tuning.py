@@ -55,6 +55,7 @@ from sklinear._solvers import Options, Reporter
 
 # parameters of the plain estimator that the search takes as they are
 SHARED = ("fit_intercept", "class_weight", "solver", "tol", "max_iter", "random_state")
+SEEN = ("n_features_in_", "feature_names_in_")  # of X, before anything is solved
 
 
 class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
@@ -217,7 +218,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
     def _template(self) -> LinearClassifier:
         """The plain estimator that cells are made of, with what it has seen of X."""
         template = self._plain()
-        for name in ("n_features_in_", "feature_names_in_"):
+        for name in SEEN:
             if hasattr(self, name):
                 setattr(template, name, getattr(self, name))
         return template
@@ -317,9 +318,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
     def _forget(self) -> None:
         """What an earlier fit has found."""
-        seen = "n_features_in_", "feature_names_in_"  # of X, by this one
         for name in [*vars(self)]:
-            if name == "_certificate" or (name.endswith("_") and name not in seen):
+            if name == "_certificate" or (name.endswith("_") and name not in SEEN):
                 delattr(self, name)
 
     def _choose(self, metric: Any, cells: list[Cell]) -> list[Warning]:
@@ -393,9 +393,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             params["sample_weight"] = sample_weight
         if _routing_enabled():
             params = process_routing(self, "score", **params).scorer["score"]
-        scorer = self.scorer_
-        if isinstance(scorer, dict):
-            scorer = self._named(scorer)
+        scorer = self._chosen(self.scorer_)
         model = copy(self.best_estimator_)
         model.__dict__.update(learnt(self))  # a user may have assigned others
         own = quick_name(self) and getattr(scorer, "_score_func", None) is log_loss
@@ -408,11 +406,12 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                     f"{np.unique(np.asarray(y)[~known])}."
                 )
             return -log_loss(y, model.predict_proba(X), labels=model.classes_, **params)
-        score = scorer(model, X, y, **params)
-        return self._named(score) if isinstance(score, dict) else score
+        return self._chosen(scorer(model, X, y, **params))
 
-    def _named(self, several: dict[str, Any]) -> Any:
-        """Of several metrics, the one that ``refit`` names."""
+    def _chosen(self, several: Any) -> Any:
+        """Of several metrics' dict, the one that ``refit`` names; or what is none."""
+        if not isinstance(several, dict):
+            return several
         if self.refit not in several:
             raise ValueError(
                 "score needs one metric, and refit, a callable, names none of "
