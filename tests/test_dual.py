@@ -433,6 +433,46 @@ def test_the_compiled_proof_sums_up_what_the_plain_one_does(loss, k, fit_interce
         np.testing.assert_allclose(getattr(found, name), sums, rtol=0, atol=size)
 
 
+@pytest.mark.parametrize("met", [True, False])
+def test_the_compiled_proof_is_as_exact_far_from_the_kinks(loss, met):
+    """Probabilities of 0 and losses of next to nothing have no other sums."""
+    pytest.importorskip("numba")
+    from sklinear._solvers._dual_proof import visited_compiled
+    from sklinear._visit import visited
+
+    X, y = documents(200, 1000, 3)
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(1000, 3)) * 2000
+    y = np.argsort(X @ W, axis=1)[:, -1 if met else 0]
+    scores = np.sort(X @ W, axis=1)
+    X = X[scores[:, 2] > scores[:, 1] + 40]  # of losses below exp(-40)
+    y = y[scores[:, 2] > scores[:, 1] + 40]
+    assert len(y) > 100
+    data = Data(X, y, np.full(len(y), 1 / len(y)), 3)
+    args = data, Point(OWN[loss], W, np.zeros(3)), 0.3, True, None, False
+    wanted, found = visited(*args), visited_compiled(*args)
+    # exp magnifies what a score's terms, some thousands, are off by
+    for name in ("primal", "conjugate", "size", "residual", "kinks"):
+        sums = getattr(wanted, name)
+        np.testing.assert_allclose(getattr(found, name), sums, rtol=1e-9, err_msg=name)
+
+
+def test_the_compiled_proof_counts_margins_that_only_rounding_meets(loss, monkeypatch):
+    pytest.importorskip("numba")
+    from sklinear import _visit
+    from sklinear._solvers import _dual_proof
+
+    compiled = _dual_proof.visited_compiled
+    for module in (_visit, _dual_proof):  # nothing is looked at more exactly
+        monkeypatch.setattr(module, "LARGEST_EXACT", -1)
+    X, y = scipy.sparse.csr_matrix((30, 5)), np.arange(30) % 3
+    data = Data(X, y, np.full(30, 1 / 30), 3)
+    b = np.array([1 + 4e-16, 0.0, -1.0])  # of the first class one margin is -4e-16
+    args = data, Point(OWN[loss], np.ones((5, 3)), b), 0.3, False, None, False
+    wanted, found = (visit(*args).kinks for visit in (_visit.visited, compiled))
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)  # sums of 30 numbers > 0
+
+
 @pytest.mark.parametrize("listed", [2, 32])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
