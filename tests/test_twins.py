@@ -16,7 +16,7 @@ from sklinear._data import Data
 
 pytest.importorskip("numba")
 
-from sklinear._solvers import _dual_kernels
+from sklinear._solvers import _dual_kernels, _dual_twins
 from sklinear._solvers._dual_twins import Twins, settle, twins_of
 
 POWERS = {"softmax": 0, "hinge": 1, "squared_hinge": 2}
@@ -125,8 +125,10 @@ def brute(X, y, weights):
     return {frozenset(g) for g in groups.values() if len(set(y[g])) > 1}
 
 
+@pytest.mark.parametrize("some", [2**20, 8])  # numbers that are looked at at once
 @pytest.mark.parametrize("kind", ["dense", "sparse", "array", "float32", "uint8"])
-def test_all_of_them_are_found(kind):
+def test_all_of_them_are_found(kind, some, monkeypatch):
+    monkeypatch.setattr(_dual_twins, "SOME", some)
     rng = np.random.default_rng(0)
     X = rng.integers(3, size=(400, 5)).astype(np.float64)
     y, weights = rng.integers(K, size=400), rng.integers(3, size=400) / 400
