@@ -103,6 +103,8 @@ def test_a_metric_is_chosen_by_name(pyplot):
     assert display.ax_.get_ylabel() == "neg_log_loss"
     assert [line.get_label() for line in display.lines_] == ["softmax"]
     assert display.lines_[0].get_xdata().tolist() == [1e-7, 1e-4, 1.0]
+    mean = search.cv_results_["mean_test_neg_log_loss"]  # of falling alphas
+    np.testing.assert_allclose(display.lines_[0].get_ydata(), mean[::-1])
     other = ValidationPathDisplay.from_estimator(search, metric="accuracy")
     best = search.cv_results_["mean_test_accuracy"][search.best_index_]
     assert other.choice_.get_ydata() == [best]
@@ -117,6 +119,16 @@ def test_a_choice_without_a_score_is_not_marked(pyplot):
         search.fit(X, y)
     assert np.isnan(search.best_score_)
     assert ValidationPathDisplay.from_estimator(search).choice_ is None
+
+
+def test_a_fold_without_scores_makes_no_difference_of_margins(pyplot):
+    cv = [(np.arange(50), np.arange(150)), (np.arange(150), np.arange(150))]
+    params = {"losses": ["squared_hinge"], "deltas": [0.1, 1.0], "refit": False}
+    search = LinearSVMClassifierCV(alphas=[1.0, 1e-2], cv=cv, **params)
+    with pytest.warns((FitFailedWarning, UserWarning)):  # of one class; of nan scores
+        search.fit(X, y)
+    display = ValidationPathDisplay.from_estimator(search)
+    assert [line.get_label() for line in display.lines_] == ["squared_hinge"]
 
 
 def test_without_a_choice_none_is_marked(pyplot):
