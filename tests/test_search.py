@@ -50,11 +50,11 @@ from sklinear import (
     SoftmaxClassifierCV,
 )
 from sklinear._alphas import _distinct
-from sklinear._cells import Cell
+from sklinear._cells import Cell, FoldScore
 from sklinear._data import Data
 from sklinear._folds import Fold, Weights, grouped, shares
 from sklinear._losses import Hinge, SquaredHinge
-from sklinear._results import best_index
+from sklinear._results import at_edge, best_index, open_gaps
 
 IRIS = PROBLEMS["iris"]
 SEARCHES = {"softmax": SoftmaxClassifierCV, "svm": LinearSVMClassifierCV}
@@ -565,6 +565,23 @@ def test_a_scorer_without_weights_is_warned_of():
         search_of("svm", scoring=scorer).fit(X, y, sample_weight=weights)
 
 
+def test_of_several_scorers_those_that_take_weights_get_them():
+    def plain(y, predicted):
+        return accuracy_score(y, predicted)
+
+    X, y, weights = PROBLEMS["weighted"]
+    scoring = {"plain": make_scorer(plain), "accuracy": "accuracy"}
+    grid = {"alpha": [1e-2], "loss": ["squared_hinge"]}
+    several = search_of("svm", grid, scoring=scoring, refit="accuracy")
+    with warnings.catch_warnings():  # of the one that takes none
+        warnings.simplefilter("ignore", UserWarning)
+        table = several.fit(X, y, sample_weight=weights).cv_results_
+    alone = search_of("svm", grid, scoring="accuracy").fit(X, y, sample_weight=weights)
+    found, wanted = table["mean_test_accuracy"], alone.cv_results_["mean_test_score"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    assert not np.allclose(table["mean_test_plain"], wanted, atol=1e-2)
+
+
 def test_rows_of_weight_zero_might_as_well_not_be_there(kind):
     X, y = IRIS[:2]
     weights = (np.arange(150) % 3 > 0).astype(float)
@@ -654,7 +671,9 @@ def test_one_of_several_scorers_that_asks_for_probabilities_is_refused(refit):
 
 
 @pytest.mark.filterwarnings("ignore:(Scoring failed|One or more of the test scores)")
-@pytest.mark.parametrize("scoring", ["roc_auc_ovr", {"a": "roc_auc_ovr"}])
+@pytest.mark.parametrize(
+    "scoring", ["roc_auc_ovr", "neg_log_loss", {"a": "roc_auc_ovr"}]
+)
 def test_a_scorer_alone_that_asks_for_probabilities_gives_nan(scoring):
     params = {"scoring": scoring, "refit": "a" if isinstance(scoring, dict) else True}
     found = search_of("svm", **params).fit(*IRIS[:2])
@@ -680,6 +699,8 @@ def test_a_callable_of_several_metrics_may_fail_on_a_fold(kind):
     for name in ("right", "wrong"):
         mean = found.cv_results_[f"mean_test_{name}"]
         assert np.isnan(mean).sum() == 1
+        rank = found.cv_results_[f"rank_test_{name}"]
+        assert rank[np.isnan(mean)] == len(mean)  # after the worst, not beside it
     assert found.best_score_ == np.nanmax(found.cv_results_["mean_test_right"])
 
 
@@ -790,7 +811,7 @@ def test_one_std_takes_the_strongest_penalty_within_one_standard_error(kind):
     assert found.alpha_ > table["params"][best]["alpha"]  # or it would show nothing
 
 
-@pytest.mark.parametrize("train", [[2, 0, 1], [2, 0, 1, 2, 2, 0], [1, 1]])
+@pytest.mark.parametrize("train", [[2, 0, 1], [2, 0, 1, 2, 2, 0], [1, 1], [1] * 300])
 def test_a_fold_has_rows_as_often_as_its_split_names_them(train):
     fold = Fold.of(0, 5, np.array(train), np.array([4, 3]))
     np.testing.assert_array_equal(fold.times, np.bincount(train, minlength=5))
@@ -1150,6 +1171,15 @@ def test_the_edge_of_the_hinge_is_one_of_alpha_times_delta():
     assert 1e-4 < inner.alpha_ * inner.delta_ < 1
 
 
+def test_the_edge_is_that_of_the_best_cells_own_loss():
+    hinge, square = Hinge(), SquaredHinge()
+    alphas = [(hinge, 1e-3), (hinge, 1.0), (square, 1e-2), (square, 1e-1)]
+    cells = [Cell({"alpha": a}, loss, a, 1.0, 1.0) for loss, a in alphas]
+    (note,) = at_edge("Search", 2, np.array([0.9, 0.1, 0.9, 0.8]), cells, False)
+    assert "weakest penalty of its grid (alpha=0.01)" in str(note)
+    assert not at_edge("Search", 2, np.array([0.1, 0.1, 0.9, 0.9]), cells, False)
+
+
 # What goes wrong ----------------------------------------------------------------------
 
 
@@ -1164,6 +1194,20 @@ def test_fits_that_do_not_converge_are_told_once(kind):
     assert "tol=1e-12" in first
     assert refit.startswith(PLAIN[kind].__name__)
     assert caught[1].filename == __file__
+
+
+def test_fits_that_do_not_converge_are_told_by_the_worst():
+    found = [
+        FoldScore(cell, 0, 0.9, 0.0, gap=gap, converged=gap < 1e-4, problem=problem)
+        for cell, (problem, gap) in enumerate(
+            [(0, 1e-5), (1, 2e-3), (2, 3e-2), (2, 3e-2), (3, np.nan)]
+        )
+    ]
+    (note,) = open_gaps("Search", found, 1e-4)  # two cells share a fit
+    assert str(note).startswith("Search stopped 3 of 4 fits")
+    assert "within 3.0e-02 of its optimum" in str(note)
+    (note,) = open_gaps("Search", found[-1:], 1e-4)
+    assert "still falling by more than tol" in str(note)
 
 
 def test_a_scorer_that_fails_gives_nan_and_one_warning(kind):
