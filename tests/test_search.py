@@ -484,6 +484,17 @@ def test_a_fold_that_cannot_be_fitted_is_nan_as_in_grid_search():
         search_of("svm", cv=splits[1:]).fit(X, y)
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+def test_why_a_fold_cannot_be_fitted_is_told_in_the_labels_own_names():
+    X, y = IRIS.X, np.array(["a", "b", "c"])[IRIS.y]
+    rows = np.arange(150)
+    search = search_of("softmax", cv=[(rows[:50], rows), (rows, rows)], refit=False)
+    with pytest.warns(FitFailedWarning, match=r"at least 2 classes .*: \['a'\]"):
+        search.fit(X, y)
+    with pytest.warns(FitFailedWarning, match="No training row of the fold has"):
+        search.fit(X, y, sample_weight=(y != "a").astype(float))
+
+
 # Weights ------------------------------------------------------------------------------
 
 
@@ -556,21 +567,35 @@ def test_unknown_metadata_are_refused(kind):
         search_of(kind).fit(*IRIS[:2], colour="red")
 
 
-def test_a_scorer_without_weights_is_warned_of():
-    def scorer(model, X, y):
-        return model.score(X, y)
+def plainly(y, predicted):
+    """An accuracy without weights."""
+    return accuracy_score(y, predicted)
 
+
+WITHOUT = [lambda model, X, y: model.score(X, y), make_scorer(plainly)]
+
+
+@pytest.mark.parametrize("scorer", WITHOUT, ids=["callable", "made"])
+def test_a_scorer_without_weights_is_warned_of(scorer):
     X, y, weights = PROBLEMS["weighted"]
+    search = search_of("softmax", scoring=scorer)
     with pytest.warns(UserWarning, match="does not support sample_weight"):
-        search_of("svm", scoring=scorer).fit(X, y, sample_weight=weights)
+        search.fit(X, y, sample_weight=weights)
+    assert np.isfinite(search.best_score_)
+
+
+def test_with_routing_a_scorer_may_do_without_weights():
+    """It says so itself, and is not warned of."""
+    X, y, weights = PROBLEMS["weighted"]
+    with sklearn.config_context(enable_metadata_routing=True):
+        scorer = make_scorer(plainly).set_score_request(sample_weight=False)
+        found = search_of("softmax", scoring=scorer).fit(X, y, sample_weight=weights)
+    assert np.isfinite(found.best_score_)
 
 
 def test_of_several_scorers_those_that_take_weights_get_them():
-    def plain(y, predicted):
-        return accuracy_score(y, predicted)
-
     X, y, weights = PROBLEMS["weighted"]
-    scoring = {"plain": make_scorer(plain), "accuracy": "accuracy"}
+    scoring = {"plain": make_scorer(plainly), "accuracy": "accuracy"}
     grid = {"alpha": [1e-2], "loss": ["squared_hinge"]}
     several = search_of("svm", grid, scoring=scoring, refit="accuracy")
     with warnings.catch_warnings():  # of the one that takes none
