@@ -27,6 +27,7 @@ from sklinear._solvers import (
     _dual_blocks,
     _dual_descent,
     _dual_point,
+    _dual_together,
 )
 from sklinear._solvers._auto import choose, is_doubtful
 from sklinear._solvers._dual_point import DualPoint
@@ -557,28 +558,96 @@ def test_every_multiplier_above_0_is_listed(monkeypatch):
     assert max(looks) > 0  # the same work was taken up again
 
 
-def test_what_was_worked_on_is_what_the_multipliers_say():
-    pytest.importorskip("numba")
+def an_ascent(loss, X, y, alpha=1e-4):
+    """That of a fit, built anew from where its last proof has left it."""
     ascents, own = [], _dual.Ascent.__init__
-    X, y = documents(900, 600, 40)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             _dual.Ascent,
             "__init__",
             lambda self, *args: own(self, *args) or ascents.append(self),
         )
-        classifier("hinge", solver="dual", alpha=1e-4).fit(X, y)
-    ascent, rng = ascents[0], np.random.RandomState(0)
-    ascent.rebuild()  # from where the last proof has left it
+        classifier(loss, solver="dual", alpha=alpha).fit(X, y)
+    ascents[0].rebuild()
+    return ascents[0]
+
+
+def assert_as_built(ascent):
+    """V, r and g are what the multipliers say."""
+    state = ascent.state
+    V, r, g = state.V.copy(), state.r.copy(), state.g.copy()
+    ascent.rebuild()
+    size = np.abs(V).max()
+    np.testing.assert_allclose(V, state.V, rtol=0, atol=1e-10 * size)
+    np.testing.assert_allclose(r, state.r, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(g, state.g, rtol=0, atol=1e-10 * size)
+
+
+def test_what_was_worked_on_is_what_the_multipliers_say():
+    pytest.importorskip("numba")
+    ascent, rng = an_ascent("hinge", *documents(900, 600, 40)), np.random.RandomState(0)
     ascent.epoch(rng, True)
     for _ in range(3):
         ascent.epoch(rng, False)
     ascent._return()
-    V, r = ascent.state.V.copy(), ascent.state.r.copy()
+    assert_as_built(ascent)
+
+
+def test_work_is_seen_by_those_who_ask_before_it_ends():
+    pytest.importorskip("numba")
+    ascent, rng = an_ascent("hinge", *documents(900, 600, 40)), np.random.RandomState(0)
+    ascent.epoch(rng, True)
+    ascent.epoch(rng, False)
+    A = ascent.multipliers().A.copy()
+    ascent._return()
+    np.testing.assert_array_equal(A, ascent.state.A)
+    ascent.epoch(rng, False)
+    b_ref = ascent.state.b_ref.copy()  # which a proof changes
+    found = ascent.certified()
+    ascent.state.b_ref[:] = b_ref
     ascent.rebuild()
-    size = np.abs(V).max()
-    np.testing.assert_allclose(V, ascent.state.V, rtol=0, atol=1e-10 * size)
-    np.testing.assert_allclose(r, ascent.state.r, rtol=0, atol=1e-12)
+    for each, wanted in zip(found, ascent.certified(), strict=True):
+        size = np.abs(wanted).max()  # sums of 900 rows and of 600 features
+        np.testing.assert_allclose(each, wanted, rtol=0, atol=1e-10 * size)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_what_is_solved_together_is_what_the_multipliers_say(loss, sparse, monkeypatch):
+    pytest.importorskip("numba")
+    X, y = documents(300, 200, 5)
+    ascent = an_ascent(loss, X if sparse else X.toarray(), y, alpha=1e-6)
+    rng = np.random.RandomState(0)
+    monkeypatch.setattr(_dual_together, "HELD", 0.0)  # few rows will do
+    seen, solved = [], _dual_together.solved
+    monkeypatch.setattr(
+        _dual_together, "solved", lambda few, _: seen.append(few) or solved(few, 1e12)
+    )
+    monkeypatch.setattr(ascent.budget, "next_size", lambda *_: 40)
+    ascent.state.A[:60] = 0.2  # far from what they were
+    if loss != "softmax":
+        ascent.state.A[np.arange(60), y[:60]] = 0
+    ascent.lists.counts[:] = -1
+    ascent.rebuild()
+    ascent.epoch(rng, True)
+    A, (W, b) = ascent.state.A.copy(), ascent.params()
+    rows = _dual_together.outstanding(ascent.gaps, A, ascent.power, 40)
+    ascent.settle_outstanding(True)
+    Z = X[rows].toarray()
+    size = np.abs(Z @ W + b).max()
+    np.testing.assert_allclose(seen[0].scores, Z @ W + b, rtol=0, atol=1e-10 * size)
+    Z -= X.mean(axis=0)
+    products = ascent.scales.coef * Z @ Z.T + ascent.scales.intercept
+    size = products.max()
+    np.testing.assert_allclose(seen[0].products, products, rtol=0, atol=1e-12 * size)
+    moved = np.flatnonzero((ascent.state.A != A).any(axis=1))
+    assert len(moved)
+    assert (ascent.lists.counts[moved] < 0).all()  # nothing that was listed holds
+    assert_as_built(ascent)
+    for _ in range(3):  # the first only sets the anchor
+        ascent.advance()
+        assert_as_built(ascent)
+        ascent.epoch(rng, True)
+        assert_as_built(ascent)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

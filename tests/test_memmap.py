@@ -180,6 +180,15 @@ def test_an_excerpt_has_the_labels_and_weights_of_those_who_ask(mapped):
         assert data.excerpt.weights.sum() == pytest.approx(1)
 
 
+def test_rows_between_those_that_were_read_are_yet_to_be_checked(mapped):
+    checked = []
+    rows = _mapped.Mapped(mapped(X), lambda part: checked.append(len(part)))
+    np.testing.assert_array_equal(rows[::2], X[::2])
+    for _ in range(2):  # only the first time
+        np.testing.assert_array_equal(rows[:], X)
+    assert checked == [300, 600]
+
+
 def test_threads_that_ask_for_other_rows_get_their_own(mapped):
     rows = _mapped.Mapped(mapped(np.repeat(X, 20, axis=0)), lambda part: None)
     runs = [[slice(a, a + 5000 + a)] for a in range(4)]
