@@ -180,6 +180,25 @@ def test_the_exponential_is_one(kernels):
 # Sets too large for a polish ----------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_with_any_number_of_classes_are_those_of_all(kernels, dtype):
+    from sklinear._solvers._dual_vectors import add_products, subtract_products
+
+    rng = np.random.default_rng(0)
+    indices = rng.permutation(9)[:6].astype(np.uint32)
+    data = rng.normal(size=6).astype(dtype)
+    for width in range(8, 201, 8):  # of 64, 32, 16 and 8 at a time
+        V, s = (rng.normal(size=size).astype(dtype) for size in ((9, width), width))
+        change, wanted = rng.normal(size=width).astype(dtype), V.copy()
+        total = s + data[1:5] @ V[indices[1:5]]
+        add_products(s, data, indices, 1, 5, V)
+        rounding = 20 * np.finfo(dtype).eps  # of five terms of some units
+        np.testing.assert_allclose(s, total, rtol=0, atol=rounding)
+        wanted[indices[1:5]] -= data[1:5, None] * change
+        subtract_products(V, data, indices, 1, 5, change)
+        np.testing.assert_allclose(V, wanted, rtol=0, atol=rounding)
+
+
 def documents(n, d, k, seed=0):
     """Rows of a few words each, unit norm, in classes that prefer some words."""
     rng = np.random.default_rng(seed)
