@@ -35,7 +35,7 @@ from sklinear._solvers._curvature import (
 )
 from sklinear._solvers._descent import _visit
 from sklinear._solvers._frame import certify
-from sklinear._solvers._newton import refine
+from sklinear._solvers._newton import _Unseen, refine
 from sklinear._solvers._solution import Monitor
 from sklinear._solvers._steps import cg_step, dense_step, written_out
 from sklinear._variables import choose_variables
@@ -666,6 +666,25 @@ def test_who_listens_to_samples_is_told_of_the_fit_to_all_rows(loss, crowded, ca
     assert_allclose(told.coef_, silent.coef_)
     assert np.all(np.diff(told.loss_curve_) < 0)
     assert silent.loss_curve_[0] == silent.loss_curve_[-2]
+
+
+def test_what_samples_tell_is_the_objective_of_all_rows(loss, crowded, monkeypatch):
+    looks, own = [], _Unseen.__call__
+
+    def look(unseen, params):
+        done = own(unseen, params)
+        if unseen.monitor.guessed is unseen.best:
+            all_rows = unseen.objective.evaluate(unseen.best).primal
+            looks.append((unseen.monitor.guess, all_rows))
+        return done
+
+    monkeypatch.setattr(_Unseen, "__call__", look)
+    model = classifier(loss, solver="newton", alpha=1e-4, max_iter=2, verbose=1)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(*crowded)
+    assert looks
+    told, wanted = np.transpose(looks)
+    np.testing.assert_allclose(told, wanted, rtol=1e-6)  # what float32 tells
 
 
 def hot(columns):
