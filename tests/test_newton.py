@@ -19,11 +19,18 @@ from sklearn.datasets import (
 )
 from sklearn.exceptions import ConvergenceWarning
 
+from sklinear import _data
 from sklinear._data import Data
 from sklinear._duality import dual_value, relative_gap
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Objective
-from sklinear._solvers import _dual_blocks, _frame, _preconditioner, choose
+from sklinear._solvers import (
+    _descent,
+    _dual_blocks,
+    _frame,
+    _preconditioner,
+    choose,
+)
 from sklinear._solvers._active import active_hessian, active_margins, active_step
 from sklinear._solvers._auto import _fastest, variances_of
 from sklinear._solvers._curvature import (
@@ -120,6 +127,26 @@ def test_an_intercept_that_is_off_costs_its_square(loss, container, monkeypatch)
     rounding = 1e-14 * there.primal
     low = there.primal * (1 - there.gap)
     assert low - rounding <= monitor.primal <= there.primal + rounding
+
+
+def test_an_intercept_settles_whatever_blocks_rows_are_in(loss, monkeypatch):
+    counts, own = [], _descent._settled
+
+    def settled(at, state):
+        counts.append(len(state.scores))
+        return own(at, state)
+
+    monkeypatch.setattr(_descent, "_settled", settled)
+    monkeypatch.setattr(_descent, "is_unbalanced", lambda *_: True)
+    X, y = load_iris(return_X_y=True)
+    whole = classifier(loss, solver="newton", alpha=1e-2, tol=1e-8).fit(X, y)
+    assert set(counts) == {1}
+    monkeypatch.setattr(_data, "FEWEST_ROWS", 32)
+    monkeypatch.setattr(_data, "BLOCK_VALUES", 2**7)
+    parts = classifier(loss, solver="newton", alpha=1e-2, tol=1e-8).fit(X, y)
+    assert max(counts) > 1
+    assert max(whole.dual_gap_, parts.dual_gap_) <= 1e-8
+    assert parts.loss_curve_[-1] == pytest.approx(whole.loss_curve_[-1], rel=2e-8)
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "newton"])
