@@ -318,6 +318,15 @@ def test_features_that_tell_nothing_are_proven_to(loss, solver, n):
     assert model.dual_gap_ <= 1e-12  # rounding: the intercept alone is exact
 
 
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_matrix])
+@pytest.mark.parametrize("size", [1e25, 1e-25])
+def test_variances_of_float32_are_those_of_float64(make, size):
+    """Their squares are beyond float32."""
+    X = (size * np.random.default_rng(0).normal(size=(40, 3))).astype(np.float32)
+    found = variances_of(Data(make(X), np.arange(40) % 2, np.full(40, 1 / 40), 2))
+    assert_allclose(found, X.var(axis=0, dtype=np.float64), rtol=1e-6)
+
+
 def test_the_variances_of_wide_sparse_rows_takes_no_dense_copy():
     rng = np.random.default_rng(0)
     X = scipy.sparse.random(1000, 50_000, 1e-3, "csr", np.float32, rng)
