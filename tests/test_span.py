@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits, load_iris
 
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
-from sklinear._solvers._span import Span, forward
+from sklinear._solvers._span import CG_STEPS, Span, _Problem, forward
 
 LOSSES = [CrossEntropy(), SquaredHinge(), Hinge(width=2.0)]
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=["softmax", "square", "hinge"])
@@ -46,6 +46,21 @@ def test_the_gradient_is_that_of_the_value(loss):
     W, b = span.gradient(loss)
     # differences of 1e-6 on values of 1, where the hinges' kinks bend no slope by more
     np.testing.assert_allclose(np.r_[W.ravel(), b], derivative(span, loss), atol=1e-5)
+
+
+def test_the_work_of_a_newton_step_does_not_grow_with_the_classes():
+    products = []
+
+    class Counted(CrossEntropy):
+        def hessian(self, scores, y, weights):
+            product = super().hessian(scores, y, weights)
+            return lambda change: products.append(1) or product(change)
+
+    y = np.arange(300) % 60
+    span = span_at_zero(np.random.default_rng(0).normal(size=(300, 5)), y)
+    problem = _Problem(span, Counted(), [(span.W, span.scores)])
+    problem.newton_step(span.scores, np.ones((2, 60)))
+    assert 0 < len(products) <= CG_STEPS
 
 
 @each_loss

@@ -177,16 +177,13 @@ class _Problem:
 
     def newton_step(self, scores: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Conjugate gradients, preconditioned by the classes' own blocks."""
-        k = len(self.few)
-        scores, y = scores[self.thin], self.y[self.thin]
+        loss, y = self.loss.rows(self.thin), self.y[self.thin]
+        scores = scores[self.thin]
         weights = self.weights[self.thin]
         weights = weights / max(weights.sum(), np.finfo(float).tiny)
-        hessian = self.loss.rows(self.thin).hessian(scores, y, weights)
+        hessian = loss.hessian(scores, y, weights)
         blocks = 2 * self.alpha * self.gram
-        for j in range(k):
-            unit = np.zeros_like(scores)
-            unit[:, j] = 1
-            own = hessian(unit)[:, j]
+        for j, own in enumerate((loss.diagonal(scores, y) * weights[:, None]).T):
             rows = np.flatnonzero(own)
             some = self.few[j][rows]
             blocks[j] += some.T @ (own[rows, None] * some)
