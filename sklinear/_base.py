@@ -400,8 +400,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             )
             remedy = "set alpha > 0"
         elif np.isnan(solution.gap):
-            state = "the objective was still falling by more than tol"
+            state = "the objective was still changing by more than tol"
             remedy = "raise max_iter or tol"
+            if self.learning_rate != "auto":
+                remedy += ", or change learning_rate"
         else:
             value = self._problem()[3] * self._certificate.value
             state = (

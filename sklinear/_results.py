@@ -172,7 +172,7 @@ def open_gaps(name: str, found: Sequence[FoldScore], tol: float) -> list[Warning
     if not early:
         return []
     gaps = [e.gap for e in early if not math.isnan(e.gap)]
-    state = "their objectives were still falling by more than tol"
+    state = "their objectives were still changing by more than tol"
     if gaps:
         state = (
             f"the worst is proven to be within {max(gaps):.1e} of its optimum "

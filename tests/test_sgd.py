@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 import sklinear._base
 from sklinear import LinearSVMClassifier, SoftmaxClassifier, losses
 from sklinear._solvers import _sgd
+from sklinear._solvers._sgd import has_stalled
 
 MODELS = [
     LinearSVMClassifier(loss="hinge", solver="sgd", random_state=0),
@@ -123,11 +124,38 @@ def test_the_objective_falls_and_the_best_epoch_is_kept(model):
 
 def test_max_iter_is_warned_of(model):
     name = type(model).__name__
-    message = f"{name} stopped .*2 epochs.*still falling.*raise max_iter"
+    message = f"{name} stopped .*2 epochs.*still changing.*raise max_iter"
     with pytest.warns(ConvergenceWarning, match=message):
         model.set_params(max_iter=2).fit(DIGITS, LABELS)
     assert model.n_iter_ == 2
     assert not hasattr(model, "dual_gap_")
+
+
+@pytest.mark.parametrize(
+    ("curve", "stalled"),
+    [
+        ([3, 1, 1, 1, 1, 1, 1], True),
+        ([3, 1, 1.2, 1.1, 1.005, 1.02, 1.001], True),
+        ([3, 2, 1.9, 1.8, 1.7, 1.6, 1.6], False),  # as the rate is 0
+        ([3, 1, 48, 30, 17, 7, 3.5], False),  # steps too long
+        ([3, 1], False),
+        ([1, 1 - 1e-5], True),
+        ([3], False),
+        ([2, *(1 - 1e-3 * i / 5 for i in range(6))], False),
+        ([2, *(1 - 1e-4 * i / 5 for i in range(6))], True),
+    ],
+)
+def test_a_fit_has_converged_where_its_last_epochs_gain_little(curve, stalled):
+    assert has_stalled(curve, tol=1e-4) is stalled
+
+
+@pytest.mark.parametrize("rate", ["auto", 1e6])
+def test_an_end_far_above_the_optimum_as_epochs_are_spent_is_warned_of(rate):
+    model = LinearSVMClassifier(alpha=1e-7, solver="sgd", random_state=0)
+    model.set_params(learning_rate=rate, max_iter=20)
+    remedy = "raise max_iter or tol" + ", or change learning_rate" * (rate != "auto")
+    with pytest.warns(ConvergenceWarning, match=f"changing by more.*; {remedy}\\."):
+        model.fit(DIGITS, LABELS)
 
 
 RAW = {

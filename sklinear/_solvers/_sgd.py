@@ -142,8 +142,20 @@ def sgd(
     value, W, b = best
     # without a penalty only one thing tells that nothing is left to gain
     least = value == 0 and loss.reaches_zero
-    converged = least or (stalled > 0 and alpha > 0)
+    converged = least or (alpha > 0 and has_stalled(history, options.tol))
     return Solution(W, b, value, np.nan, converged, "epochs", history)
+
+
+def has_stalled(history: list[float], tol: float) -> bool:
+    """Whether the last epochs gained less than ``tol`` each, and end near the best.
+
+    One alone would always seem to, as the rate falls to 0; and where steps are too long
+    none is better than the best before.
+    """
+    before = min(history[:-PATIENCE], default=history[0])
+    least = min(history)
+    gained = least < before * (1 - min(PATIENCE, len(history) - 1) * tol)
+    return not gained and len(history) > 1 and history[-1] <= OVERSHOT * least
 
 
 def check_finite(found: np.ndarray, options: Options) -> None:
