@@ -59,6 +59,21 @@ print(total(np.ones(3)))
 """
 
 
+UNCOMPILED = """
+import os
+os.environ["NUMBA_DISABLE_JIT"] = "1"
+import numpy, scipy.sparse
+from sklinear import LinearSVMClassifier
+X = scipy.sparse.random(600, 5000, 0.01, "csr", random_state=0)
+y = numpy.arange(600) % 4
+print(LinearSVMClassifier().fit(X, y).solver_)
+try:
+    LinearSVMClassifier(solver="dual").fit(X, y)
+except ImportError as error:
+    print(error)
+"""
+
+
 def run(code):
     """What a fresh process prints."""
     done = subprocess.run(
@@ -92,6 +107,13 @@ def test_auto_does_without_a_numba_that_is_not_usable(how, monkeypatch):
     monkeypatch.setattr(_dual_blocks, "numba", None)
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     assert choose(data, SquaredHinge(), 1e-3, 1e-4) == "lbfgs"
+
+
+def test_auto_does_without_a_compiler_that_is_turned_off():
+    pytest.importorskip("numba")
+    done = run(UNCOMPILED)
+    assert done.startswith("lbfgs\nsolver='dual' needs numba")
+    assert "NUMBA_DISABLE_JIT" in done
 
 
 def test_compiled_code_need_not_be_kept():

@@ -266,6 +266,6 @@ def check_numba() -> None:
 
     if _dual_blocks.numba is None:
         raise ImportError(
-            "solver='dual' needs numba, which cannot be imported "
+            "solver='dual' needs numba to compile it, which it cannot "
             f'({_dual_blocks.missing}): pip install "sklinear[fast]".'
         )
