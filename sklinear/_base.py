@@ -124,7 +124,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             If the fit ends before ``tol`` is reached.
         """
         check_params(self)
-        solution, asked_to_stop = self._fit(X, y, sample_weight)
+        with self._as_seen():
+            solution, asked_to_stop = self._fit(X, y, sample_weight)
         if not (solution.converged or asked_to_stop):
             self._warn(solution)
         return self
@@ -159,7 +160,6 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             coef = scattered(coef, columns, n_features)
             return {"classes_": classes, "coef_": coef, "intercept_": intercept}
 
-        self._forget_proofs()
         with single_threaded_blas():
             solution = METHODS[solver](
                 data,
@@ -171,6 +171,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             )
             solution = tidied(data, loss, alpha, self.fit_intercept, solution)
             history = [scale_of_objective * value for value in solution.history]
+            self._forget_proofs()
             self.__dict__.update(fitted(solution.coef, solution.intercept))
             self.n_iter_, self.loss_curve_ = len(history), history
             self.solver_ = solution.solver or solver

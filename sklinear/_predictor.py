@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ HELD_BY_FLOAT32 = 1e-36, 1e36  # largest coefficient
 # What scikit-learn is told of a mapped X lest it read it: the rest is checked later.
 UNREAD: dict[str, Any] = {"dtype": None, "ensure_all_finite": False}
 
+SEEN = ("n_features_in_", "feature_names_in_")  # of X, before anything is solved
 # What a search takes over from its refit.
 LEARNT = (
     "classes_",
@@ -47,6 +49,20 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
     coef_: Any
     intercept_: np.ndarray
     _certificate: Certificate
+
+    @contextmanager
+    def _as_seen(self) -> Iterator[None]:
+        """Coefficients that a failed fit leaves belong to the features seen before."""
+        before = {name: vars(self)[name] for name in SEEN if name in vars(self)}
+        coef = getattr(self, "coef_", None)
+        try:
+            yield
+        except BaseException:
+            if coef is not None and getattr(self, "coef_", None) is coef:
+                for name in SEEN:
+                    vars(self).pop(name, None)
+                vars(self).update(before)
+            raise
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")  # a fit that fails leaves n_features_in_

@@ -33,7 +33,7 @@ from sklinear._checks import check_params, loaded, refuse_dask
 from sklinear._data import Data
 from sklinear._folds import Failure, Group, grouped
 from sklinear._jobs import run
-from sklinear._predictor import LinearPredictor, learnt, refitted
+from sklinear._predictor import SEEN, LinearPredictor, learnt, refitted
 from sklinear._results import (
     at_edge,
     best_index,
@@ -55,7 +55,6 @@ from sklinear._solvers import Options, Reporter
 
 # parameters of the plain estimator that the search takes as they are
 SHARED = ("fit_intercept", "class_weight", "solver", "tol", "max_iter", "random_state")
-SEEN = ("n_features_in_", "feature_names_in_")  # of X, before anything is solved
 
 
 class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
@@ -147,7 +146,9 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         check_params(self)
         extra = {name: params[name] for name in params if name != "groups"}
         _raise_for_params(extra, self, "fit")
-        for note in self._fit(X, y, sample_weight, params):
+        with self._as_seen():
+            notes = self._fit(X, y, sample_weight, params)
+        for note in notes:
             warnings.warn(note, stacklevel=2)
         return self
 

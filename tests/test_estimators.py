@@ -871,6 +871,27 @@ def test_a_fit_interrupted_in_its_proof_can_be_used_and_continued(monkeypatch, i
     model.partial_fit(*iris)
 
 
+def test_a_fit_that_fails_leaves_the_model_before_whole(monkeypatch, iris):
+    pd = pytest.importorskip("pandas")
+    X, y = iris
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    model = SoftmaxClassifier().fit(frame, y)
+    before, turned = vars(model).copy(), frame[["d", "c", "b", "a"]]
+
+    def fail():
+        raise KeyboardInterrupt
+
+    spy_on_solver(monkeypatch, fail)
+    for other in (turned, X[:, :2]):
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(other, y)
+        assert vars(model) == before
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        model.fit(turned, np.zeros(len(y)))
+    assert vars(model) == before
+    assert model.score(frame, y) > 0.9
+
+
 @pytest.mark.usefixtures("two_threads")
 def test_blas_threads_are_one_in_any_thread_after_a_fit_in_another(monkeypatch, iris):
     seen = []
