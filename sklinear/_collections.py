@@ -162,8 +162,9 @@ def _rows_of(pieces: list[np.ndarray], rows: slice) -> np.ndarray:
 
 
 def _check_column(shape: tuple[Any, ...], name: str) -> None:
-    """Labels or weights must be one column, or (n,)."""
-    if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):
+    """Weights must be (n,), and labels, or one column of them."""
+    column = name == "y" and len(shape) == 2 and shape[1] == 1
+    if len(shape) != 1 and not column:
         raise ValueError(
             f"{name} should be a 1d array, got an array of shape {shape} instead."
         )
@@ -206,19 +207,17 @@ def labelled(
     """
     n, names = X.shape[0], (f"block {i} of y", f"block {i} of sample_weight")
     y = named(names[0], check_y, y)
-    _check_length(n, y, names[0])
+    named(names[0], _check_length, n, y)
     if not (sample_weight is None or isinstance(sample_weight, Number)):
         sample_weight = named(names[1], _column, sample_weight, "sample_weight")
-        _check_length(n, sample_weight, names[1])
+        named(names[1], _check_length, n, sample_weight)
     return y, named(names[1], check_weights, sample_weight, n)
 
 
-def _check_length(n: int, values: np.ndarray, what: str) -> None:
+def _check_length(n: int, values: np.ndarray) -> None:
     """A block must have as many rows as that of X: Dask may have been told so."""
     if len(values) != n:
-        raise ValueError(
-            f"{what} must have {n} rows, as that of X has, got {len(values)}."
-        )
+        raise ValueError(f"must have {n} rows, as that of X has, got {len(values)}.")
 
 
 def labels_of(y: Any) -> np.ndarray:

@@ -466,10 +466,11 @@ def test_blocks_that_are_shorter_than_dask_is_told_are_named(name):
     arrays = {"y": y, "sample_weight": da.ones(150, chunks=50)}
     model = SoftmaxClassifier().fit(X, **arrays)
     arrays[name] = arrays[name].map_blocks(cut_one, dtype=arrays[name].dtype)
-    message = f"^block 1 of {name} must have 50 rows, as that of X has, got 9"
+    message = f"^block 1 of {name}: must have 50 rows, as that of X has, got 9"
     for method in (model.score, model.fit):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message) as caught:
             method(X, **arrays)
+        assert not hasattr(caught.value, "__notes__")  # that none of them failed
 
 
 def test_blocks_that_are_narrower_than_dask_is_told_are_refused():
@@ -567,7 +568,8 @@ def test_labels_are_text_in_all_blocks_or_in_none(dtype):
 
 def test_weights_of_a_wrong_shape_are_called_by_their_name():
     X, y, _ = lazy(PROBLEMS["iris"])
-    for weights in ("a", np.ones((150, 2)), da.ones((150, 2), chunks=(40, 2))):
+    arrays = (da.ones((150, columns), chunks=(40, columns)) for columns in (1, 2))
+    for weights in ("a", np.ones((150, 2)), np.ones((150, 1)), *arrays):
         with pytest.raises(ValueError, match="sample_weight should be a 1d array"):
             SoftmaxClassifier().fit(X, y, weights)
     with pytest.raises(ValueError, match="y must be given"):
