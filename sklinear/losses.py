@@ -227,8 +227,10 @@ def _as_params_and_rows(W: Any, X: Any) -> tuple[np.ndarray, Any]:
 
 
 def _floating(numbers: Any) -> np.ndarray:
-    """As they are, or float64."""
+    """As they are, or float64; float16 is too coarse for what is nearly 0."""
     numbers = np.asarray(numbers)
+    if numbers.dtype == np.float16:
+        return numbers.astype(np.float32)
     if np.issubdtype(numbers.dtype, np.floating):
         return numbers
     if np.iscomplexobj(numbers):
@@ -239,8 +241,6 @@ def _floating(numbers: Any) -> np.ndarray:
 def _as_scores_and_labels(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Scores as a floating array and labels as indices, or a ValueError."""
     scores, y = _floating(scores), np.asarray(y)
-    if scores.dtype == np.float16:  # too coarse for what is nearly 0
-        scores = scores.astype(np.float32)
     if scores.ndim != 2 or y.shape != scores.shape[:1]:
         raise ValueError(
             "scores must have shape (n_samples, n_classes) and y (n_samples,), got "

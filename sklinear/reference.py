@@ -216,9 +216,9 @@ def _objective(
         value += values[i] / n_samples
         for j in range(W.shape[1]):
             for f in range(n_features):
-                slope[f, j] += X[i, f] * gradient[i, j] / n_samples
+                slope[f, j] += float(X[i, f]) * gradient[i, j] / n_samples
     for f in range(n_features):
         for j in range(W.shape[1]):
             value += alpha * float(W[f, j]) ** 2
-            slope[f, j] += 2 * alpha * W[f, j]
+            slope[f, j] += 2 * alpha * float(W[f, j])
     return value, slope

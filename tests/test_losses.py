@@ -286,14 +286,15 @@ def test_labels_may_be_integers_of_any_size(loss):
         np.testing.assert_array_equal(slope, gradient)
 
 
+@pytest.mark.parametrize("alpha", [0.1, 1])
 @pytest.mark.parametrize("module", [losses, reference])
-def test_objectives_of_small_integers_do_not_wrap_around(module):
+def test_objectives_of_small_integers_do_not_wrap_around(module, alpha):
     W, X = np.full((2, 3), 100, np.int8), np.full((4, 2), 100, np.int8)
     y = np.arange(4) % 3
     W[0, 0] = -100
     for f in (module.svm_objective, module.softmax_objective):
-        value, slope = f(W, X, y, 0.1)
-        want, its = f(W.astype(float), X.astype(float), y, 0.1)
+        value, slope = f(W, X, y, alpha)
+        want, its = f(W.astype(float), X.astype(float), y, alpha)
         assert value == pytest.approx(want, rel=1e-12)
         np.testing.assert_allclose(slope, its, rtol=1e-12)
 
@@ -302,6 +303,8 @@ def test_half_precision_scores_are_taken_as_float32():
     values, _ = losses.cross_entropy(np.array([[0, -20, -9]], np.float16), [1])
     assert values.dtype == np.float32
     assert values[0] == pytest.approx(20 + np.log1p(np.exp(-9.0) + np.exp(-20.0)))
+    W, X = np.full((2, 3), 300, np.float16), np.ones((4, 2), np.float16)
+    assert losses.svm_objective(W, X, np.arange(4) % 3, 1)[0] == 2 + 6 * 300**2
 
 
 @each_loss
