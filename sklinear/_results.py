@@ -15,6 +15,7 @@ from sklinear._cells import Cell, FoldScore
 from sklinear._folds import Failure
 
 ONE_STD = "one_std"
+DRAWN = 1e-9  # relative difference of mean scores that rounding may make
 
 
 def metrics(found: Sequence[FoldScore]) -> list[str] | None:
@@ -139,7 +140,8 @@ def at_edge(
     """Whether the best alpha is at an end of its grid, and clearly so.
 
     Cells of the other losses do not count, nor a single alpha, nor a best that some
-    cell inside equals. What counts is the alpha of the problem with delta = 1.
+    cell inside equals, but for rounding. What counts is the alpha of the problem with
+    delta = 1.
     """
     alphas = np.array(
         [cell.alpha if cell.loss == cells[best].loss else np.nan for cell in cells]
@@ -147,7 +149,7 @@ def at_edge(
     ends, alpha = (np.nanmin(alphas), np.nanmax(alphas)), alphas[best]
     at_end = [math.isclose(alpha, end, rel_tol=1e-9) for end in ends]
     others = np.abs(alphas - alpha) > 1e-9 * alpha
-    drawn = (mean[others] >= mean[best]).any()
+    drawn = np.isclose(mean[others], mean[best], rtol=DRAWN, atol=0).any()
     if not any(at_end) or all(at_end) or drawn or np.isnan(mean[best]):
         return []
     which, direction = ("weakest", "smaller") if at_end[0] else ("strongest", "larger")
