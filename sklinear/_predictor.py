@@ -53,15 +53,16 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
     @contextmanager
     def _as_seen(self) -> Iterator[None]:
         """Coefficients that a failed fit leaves belong to the features seen before."""
-        before = {name: vars(self)[name] for name in SEEN if name in vars(self)}
+        has = self.__dict__
+        before = {name: has[name] for name in SEEN if name in has}
         coef = getattr(self, "coef_", None)
         try:
             yield
         except BaseException:
             if coef is not None and getattr(self, "coef_", None) is coef:
                 for name in SEEN:
-                    vars(self).pop(name, None)
-                vars(self).update(before)
+                    has.pop(name, None)
+                has.update(before)
             raise
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -113,23 +114,12 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         mapped = is_mapped(X)
         how: dict[str, Any] = UNREAD if mapped else {"accept_sparse": "csr"}
         X = validate_data(self, X, reset=False, **how)
-        self._check_coefficients()
         if not mapped:
             return canonical(X)
         name = type(self).__name__
         return Mapped(
             X, partial(assert_all_finite, estimator_name=name, input_name="X")
         )
-
-    def _check_coefficients(self) -> None:
-        """That they are of the features which the last call to fit was given."""
-        d = self.coef_.shape[1]
-        given = getattr(self, "n_features_in_", d)  # a user's have none
-        if given != d:
-            raise ValueError(
-                f"The last fit of this {type(self).__name__}, to {given} features, "
-                f"failed: its coefficients are an earlier one's, of {d}. Fit it again."
-            )
 
     def _each(self, X: Any, function: Callable[[Any], np.ndarray]) -> np.ndarray:
         """The function's answers (m, ...) for blocks of rows, stacked."""

@@ -566,16 +566,6 @@ def test_the_ends_of_their_range_are_finite(loss, solver, end):
         assert np.isfinite(model.intercept_).all()
 
 
-@pytest.mark.parametrize("method", ["predict", "certify"])
-def test_after_a_failed_fit_to_other_features_the_error_says_so(method):
-    X, y = load_iris(return_X_y=True)
-    model = SoftmaxClassifier().fit(X, y)
-    with pytest.raises(ValueError, match="class"):
-        model.fit(X[:, :3], np.zeros(len(y)))
-    with pytest.raises(ValueError, match="to 3 features, failed"):
-        getattr(model, method)(X[:, :3])
-
-
 @pytest.mark.parametrize("search", [False, True])
 def test_after_a_first_fit_that_failed_nothing_is_fitted(search):
     model = SoftmaxClassifierCV() if search else SoftmaxClassifier()

@@ -13,7 +13,7 @@ import numpy as np
 try:
     import numba
 
-    if numba.config.DISABLE_JIT:
+    if getattr(numba.config, "DISABLE_JIT", False):
         raise ImportError("NUMBA_DISABLE_JIT is set")
 except ImportError as error:  # the solver says how to install it
     numba, missing = None, str(error)  # type: ignore[assignment]

@@ -170,7 +170,6 @@ def _visit_rows(
                     leeway[i, j] = min(p[j], 1 - p[j]) / reach
                 else:
                     leeway[i, j] = min(2.0, p[j] / reach)
-            leeway[i, y] = 0
         p[y] = -rest
         inner = size = 0.0
         for c in range(count):
