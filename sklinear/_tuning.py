@@ -128,7 +128,8 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         ImportError
             If ``solver`` is "dual" and numba is not installed.
         TypeError
-            If X or y is a Dask collection, or a callable ``refit`` returns no integer.
+            If X, y or the weights are a Dask collection, or a callable ``refit``
+            returns no integer.
         IndexError
             If it returns one that is no row of ``cv_results_``.
 
@@ -142,7 +143,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             If scores are not finite, could not be had or ignore the weights, or the
             best one is at an end of the alphas.
         """
-        refuse_dask(self, X, y)
+        refuse_dask(self, X, y, sample_weight)
         check_params(self)
         extra = {name: params[name] for name in params if name != "groups"}
         _raise_for_params(extra, self, "fit")
@@ -238,7 +239,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         if seed is not None:
             rng = deepcopy(check_random_state(seed))  # as a clone has a copy
         return Options(
-            self.tol,
+            float(self.tol),
             self.max_iter,
             plain.batch_size,
             plain.learning_rate,
