@@ -20,7 +20,8 @@ class LinearSVMClassifierCV(LinearClassifierCV):
     The same table as ``GridSearchCV(LinearSVMClassifier(), grid)`` with the same folds,
     from one computation: cells that are one problem, as those of many deltas are, are
     solved once, and no fold copies X. The scores agree as far as ``tol`` settles them:
-    by default mean accuracies of the hinge may differ by 0.003 where classes overlap.
+    by default mean accuracies of the hinge may differ by 0.003 where classes overlap,
+    and by more under penalties so strong that the classes' scores hardly differ.
     A fold whose training rows lack a class has a model of the others.
 
     A warning says so where the best score is at an end of the alphas and better than

@@ -955,6 +955,23 @@ def test_a_search_that_fails_leaves_the_one_before_whole(kind):
     assert search.predict(X[:1]) == y[:1]
 
 
+def test_scores_under_strong_penalties_are_as_exact_as_others(kind):
+    # rows that differ in length by far more than in what tells their classes apart: at
+    # gaps of 1e-4 up to 8 of the 300 labels are others
+    rng = np.random.default_rng(17)
+    y = np.tile(np.arange(5), 60)
+    X = np.exp(rng.normal(size=(300, 1))) * (1 + 0.1 * rng.normal(size=(300, 60)))
+    X += 0.3 * rng.normal(size=(5, 60))[y]
+    grid = {"alpha": [1e6, 1e4, 1e2, 10, 1]}
+    if kind == "svm":
+        grid["loss"] = ["squared_hinge"]
+    search = search_of(kind, grid, scoring="accuracy", refit=False)
+    scores = search.fit(X, y).cv_results_["mean_test_score"]
+    exact = search.set_params(tol=1e-10).fit(X, y).cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(scores, exact)
+    assert scores[0] < 0.6 < 0.9 < scores[-1]
+
+
 # The grid -----------------------------------------------------------------------------
 
 BAD = {

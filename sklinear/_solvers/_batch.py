@@ -22,6 +22,10 @@ from sklinear._variables import Variables
 MEMORY = 8  # pairs of steps and gradients that L-BFGS keeps
 TRIALS = 10  # of a step's length
 ROUNDING = 2e-6  # relative, of an objective in float32
+ROUGHLY = 1e-5  # gap that is as good as float32 knows it
+# What problems gain on W = 0, as a part of that, from which tol does, times this; and
+# the least part of it that is asked.
+SLIGHT, LEAST_PART = 4.0, 1e-4
 # Bytes that features and preconditioner may take: a part of X's, or what is little.
 KEPT, LITTLE = 0.55, 2**24
 # The same of what each problem takes, but for a few.
@@ -143,9 +147,9 @@ class Batch:
         return Values(at.value + _dot(params, steeper) / 2, at.gradient + steeper)
 
     def are_near(
-        self, params: np.ndarray, at: Values, alpha: float, tol: float
+        self, params: np.ndarray, at: Values, alpha: float, tols: np.ndarray
     ) -> np.ndarray:
-        """Which problems (B,) seem to be as near to the optimum as that.
+        """Which problems (B,) seem to be as near to the optimum as ``tols`` (B,).
 
         The certificate's own bound, from what one pass in float32 tells: the conjugate
         is <U, S> less the loss where U is the loss's gradient.
@@ -155,7 +159,8 @@ class Batch:
         inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
         for b, part in enumerate(self.parts):
             slack, W = inverse * at.gradient[:d, b], scale * params[:d, b]
-            if not np.vdot(slack, slack) <= 4 * alpha * tol * at.value[b]:
+            enough = tols[b] * at.value[b]
+            if not np.vdot(slack, slack) <= 4 * alpha * enough:
                 continue
             pulled = slack - 2 * alpha * W
             t, kept, cost = 0.0, 1.0, 0.0
@@ -168,7 +173,7 @@ class Batch:
                 pulled = kept * pulled + t * mixed
             dual = -kept * conjugate - t * cost
             dual -= np.vdot(pulled, pulled) / (4 * alpha)
-            near[b] = at.value[b] - dual <= tol * at.value[b]
+            near[b] = at.value[b] - dual <= enough
         return near
 
     def preconditioner(
@@ -212,10 +217,22 @@ class JointDescent:
     def __init__(self, batch: Batch, params: np.ndarray, alpha: float):
         self.batch, self.params, self.alpha = batch, params, alpha
         self.at = batch.evaluate(params, alpha)
+        self.nothing = self.at.value.copy()  # (B,), of W = 0
         self.past: tuple[np.ndarray, float] | None = None  # params and their alpha
         self.rng = np.random.RandomState(0)
         self.inverse = np.empty(0)  # (k, d1, d1)
         self.built = 0.0  # after so many passes
+
+    @property
+    def tightness(self) -> np.ndarray:
+        """Part (B,) of a tol that problems should come within.
+
+        A strong penalty lets them gain little on no coefficients at all. The classes'
+        scores hardly differ then, and are known as well as others only if the gap is as
+        much smaller.
+        """
+        gained = (self.nothing - self.at.value) / self.nothing
+        return np.clip(SLIGHT * gained, LEAST_PART, 1)
 
     @FINITE_LATER
     def run(self, alpha: float, tol: float, max_iter: int) -> np.ndarray:
@@ -241,10 +258,11 @@ class JointDescent:
             stuck[failed] = True
             pairs = [*pairs, (moved - x, then.gradient - at.gradient)][-MEMORY:]
             x, at = moved, then
-            near = batch.are_near(x, at, alpha, tol)
+            self.params, self.at = x, at
+            tols = np.maximum(tol * self.tightness, ROUGHLY)
+            near = batch.are_near(x, at, alpha, tols)
             if iteration % RENEWAL == 0 and self._precondition(x, alpha):
                 pairs = []
-        self.params, self.at = x, at
         return near
 
     @FINITE_LATER

@@ -39,7 +39,6 @@ from sklinear._variables import LARGEST_FACTOR, choose_variables
 LARGEST_COPY = 2**22  # numbers in a fold's rows; beyond, others have weight 0
 
 NEARLY = 0.8  # of tol: to where folds that go together go
-ROUGHLY = 1e-5  # gap that is as good as float32 knows it
 NEAR = 100  # times tol: a gap that a fit from elsewhere may well close
 Problem = tuple[Loss, float]  # with delta = 1, and its alpha
 
@@ -277,7 +276,7 @@ def _path(
     ]
     priors = np.stack([from_priors(objective) for objective in objectives], axis=1)
     descent = JointDescent(batch, priors, alphas[0])
-    tol, alone = max(NEARLY * options.tol, ROUGHLY), False
+    tol, alone = NEARLY * options.tol, False
     for place, alpha in enumerate(alphas):
         if not alone:
             alone = descent.run(alpha, tol, options.max_iter).mean() < 0.5
@@ -285,7 +284,9 @@ def _path(
             params, found = descent.params[:, fold], None
             if not alone:
                 objective = objective.replace(alpha=alpha)
-                found = _finished(objective, params, descent.inverse, options)
+                wanted = options.tol * descent.tightness[fold]
+                args = params, descent.inverse, wanted, options
+                found = _finished(objective, *args)
             if found is None or _unfinished(found, options):
                 part, start = parts[fold], objective.split(params)
                 name = _choose_near(part, loss, alpha, options)
@@ -299,15 +300,23 @@ def _path(
 
 
 def _finished(
-    objective: Objective, params: np.ndarray, inverse: np.ndarray, options: Options
+    objective: Objective,
+    params: np.ndarray,
+    inverse: np.ndarray,
+    wanted: float,
+    options: Options,
 ) -> Solution:
-    """The fit of one fold, proven, from a point that should be near its optimum."""
+    """The fit of one fold, proven, from a point that should be near its optimum.
+
+    It goes on to the gap that is ``wanted``, which may be less than is asked for.
+    """
     exact = objective.replace(data=objective.data.astype(np.float64))
-    monitor = Monitor.asked(options, len(exact.data.y))
+    monitor = Monitor.asked(options._replace(tol=wanted), len(exact.data.y))
     monitor.split = exact.split
     certify(exact, params, monitor)
     preconditioner = Preconditioner(np.random.RandomState(0))
     preconditioner.adopt(inverse)
     refine(exact, params, monitor, preconditioner=preconditioner)
     found = concluded(exact, monitor, "iterations")
+    found = replace(found, converged=found.gap <= options.tol)
     return tidied(exact.data, exact.loss, exact.alpha, exact.fit_intercept, found)
