@@ -23,8 +23,8 @@ MEMORY = 8  # pairs of steps and gradients that L-BFGS keeps
 TRIALS = 10  # of a step's length
 ROUNDING = 2e-6  # relative, of an objective in float32
 ROUGHLY = 1e-5  # gap that is as good as float32 knows it
-# What problems gain on W = 0, as a part of that, from which tol does, times this; and
-# the least part of it that is asked.
+# What a strong penalty lets problems gain on W = 0, as a part of that, from which tol
+# does, times this; and the least part of it that is asked.
 SLIGHT, LEAST_PART = 4.0, 1e-4
 # Bytes that features and preconditioner may take: a part of X's, or what is little.
 KEPT, LITTLE = 0.55, 2**24
@@ -227,12 +227,15 @@ class JointDescent:
     def tightness(self) -> np.ndarray:
         """Part (B,) of a tol that problems should come within.
 
-        A strong penalty lets them gain little on no coefficients at all. The classes'
-        scores hardly differ then, and are known as well as others only if the gap is as
-        much smaller.
+        A strong penalty lets them gain little on no coefficients at all, and is about
+        as much itself. The classes' scores hardly differ then, and are known as well as
+        others only if the gap is as much smaller.
         """
-        gained = (self.nothing - self.at.value) / self.nothing
-        return np.clip(SLIGHT * gained, LEAST_PART, 1)
+        curved = self.batch.penalty[:, None, None] * self.params
+        penalty = self.alpha * _dot(self.params, curved)
+        gained = np.maximum(self.nothing - self.at.value, penalty)
+        part = np.divide(gained, penalty, out=np.ones_like(gained), where=penalty > 0)
+        return np.clip(SLIGHT * part * gained / self.nothing, LEAST_PART, 1)
 
     @FINITE_LATER
     def run(self, alpha: float, tol: float, max_iter: int) -> np.ndarray:
