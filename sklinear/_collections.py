@@ -49,6 +49,23 @@ def _is_frame(X: Any) -> bool:
     return not hasattr(X, "numblocks")
 
 
+def _keeps_partitions(X: Any) -> bool:
+    """Whether it is a data frame whose partitions are those it is told to have.
+
+    Where few columns of files are wanted Dask reads several files as one partition.
+    Persisted with others such a frame looks for as many as there are files, and would
+    be found to have fewer only below another task.
+    """
+    if not _is_frame(X):
+        return False
+    below = X.map_partitions(_itself, meta=X._meta)
+    return below.optimize().npartitions == X.npartitions
+
+
+def _itself(part: Any) -> Any:
+    return part
+
+
 # Blocks -------------------------------------------------------------------------------
 
 
@@ -85,7 +102,7 @@ def made_together(**collections: Any) -> dict[str, list[Any]]:
     of_dask = {name: X for name, X in collections.items() if is_dask(X)}
     for name, X in of_dask.items():
         _check_kind(X, name)
-    frames = {name: X for name, X in of_dask.items() if _is_frame(X)}
+    frames = {name: X for name, X in of_dask.items() if _keeps_partitions(X)}
     if len(frames) > 1:  # blocks of each by itself would not tell what they share
         alone = numbered({name: _row_blocks(X) for name, X in frames.items()})
         of_dask |= zip(frames, made(frames.values(), alone), strict=True)

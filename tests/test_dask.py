@@ -479,6 +479,27 @@ def test_blocks_that_are_narrower_than_dask_is_told_are_refused():
         SoftmaxClassifier().fit(X.map_blocks(lambda x: x[:, :3], dtype=float), y)
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # within Dask
+def test_columns_of_files_are_fitted(tmp_path):
+    # Dask reads several files at once where few of their columns are wanted, and says
+    # so nowhere; how many depends on the columns
+    X, y, _ = PROBLEMS["iris"]
+    names, weights = list("abcd"), np.arange(150) % 3 + 1.0
+    frame = pd.DataFrame(X, columns=names).assign(y=y, w=weights, more=0.0)
+    dd.from_pandas(frame, npartitions=5).to_parquet(tmp_path)
+    lie = dd.read_parquet(tmp_path)
+    want = SoftmaxClassifier().fit(X, y, weights)
+    some = dd.from_pandas(frame, npartitions=3)["w"]
+    for columns in (lie["w"], some):
+        model = SoftmaxClassifier().fit(lie[names], lie["y"], columns)
+        np.testing.assert_allclose(model.coef_, want.coef_, atol=1e-4)
+        score = model.score(lie[names], lie["y"], columns)
+        assert score == pytest.approx(want.score(X, y, weights), rel=1e-12)
+    model = SoftmaxClassifier().fit(lie[lie.w > 1][names], lie[lie.w > 1]["y"])
+    want = SoftmaxClassifier().fit(X[weights > 1], y[weights > 1])
+    np.testing.assert_allclose(model.coef_, want.coef_, atol=1e-4)
+
+
 def test_the_last_blocks_may_be_empty():
     X, y, _ = PROBLEMS["iris"]
     rows = da.from_array(X, chunks=((0, 150, 0, 0), 4))
