@@ -7,8 +7,9 @@ from sklinear import LinearSVMClassifier, LinearSVMClassifierCV, SoftmaxClassifi
 from sklinear._data import Data
 from sklinear._losses import CrossEntropy, Hinge, SquaredHinge
 from sklinear._objective import Objective
-from sklinear._solvers import Options, Reporter, _grid
-from sklinear._solvers._batch import Batch, JointDescent, most_together
+from sklinear._solvers import Options, Reporter, _batch, _grid
+from sklinear._solvers._batch import Batch, JointDescent, Values, most_together
+from sklinear._solvers._curvature import diagonals
 from sklinear._solvers._frame import certify
 from sklinear._solvers._grid import solve_grid
 from sklinear._solvers._solution import Monitor
@@ -149,9 +150,11 @@ def test_what_is_too_large_for_blocks_is_solved_one_by_one(kind, monkeypatch):
 # What folds that go together are told -------------------------------------------------
 
 
-def batch_of(kind, fit_intercept=True, k=3):
+def batch_of(kind, fit_intercept=True, k=3, dtype=np.float64):
     """Folds of some samples, and each one's objective at alpha = 1."""
     X, y = samples(k=k)
+    if dtype != np.float64:
+        X = np.round(4 * X).astype(dtype)
     rng = np.random.RandomState(1)
     parts = []
     for f in range(3):
@@ -184,6 +187,87 @@ def test_folds_stop_where_the_certificate_would(kind, fit_intercept, alpha, k):
             for part in (0.9, 1.1):
                 tols = np.full(len(objectives), part * monitor.gap)
                 assert batch.are_near(params, at, alpha, tols)[b] == (part > 1)
+
+
+KEPT = {"kept": np.float64, "in part": np.float64, "cast": np.float32, "int": np.int16}
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_a_pass_for_some_folds_tells_of_each_what_its_own_rows_do(
+    kind, kept, monkeypatch
+):
+    monkeypatch.setattr(_batch, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(_batch, "BLOCK_SCORES", 60)  # 20 rows a block
+    if kept == "in part":
+        monkeypatch.setattr(_batch, "KEPT", 0.2)
+        monkeypatch.setattr(_batch, "LITTLE", 0)
+    batch, objectives = batch_of(kind, dtype=KEPT[kept])
+    assert len(batch._kept) == {"kept": 6, "in part": 1}.get(kept, 0)
+    params = np.random.RandomState(0).standard_normal(batch.shape)
+    which = np.array([2, 0])
+    found = batch.evaluate(params[:, which], 1.0, which)
+    for i, b in enumerate(which):
+        at = objectives[b].evaluate(params[:, b])
+        # in float32 on one side, whose sums of 120 rows are good to 1e-6
+        assert found.value[i] == pytest.approx(at.primal, rel=1e-5)
+        np.testing.assert_allclose(found.gradient[:, i], at.gradient, atol=1e-5)
+
+
+def test_the_preconditioner_is_the_inverse_of_the_folds_mean_curvature(kind):
+    batch, objectives = batch_of(kind)
+    params = np.random.RandomState(0).standard_normal(batch.shape)
+    # 120 rows are all taken: the draw leaves nothing to chance
+    found = batch.preconditioner(params, 1.0, np.random.RandomState(0))
+    d1, B, k = batch.shape
+    hessian = np.zeros((k, d1, d1))
+    for b, objective in enumerate(objectives):
+        diagonal = diagonals(objective, objective.push(params[:, b]))
+        for block in objective.data:
+            Z = objective.features(block)
+            for j, own in enumerate(diagonal[block.rows].T):
+                hessian[j] += (Z.T * own) @ Z / B
+    hessian += np.diag(2.0 * batch.penalty)
+    # float32, and 1e-6 of the diagonal for Cholesky's sake
+    products = found.astype(np.float64) @ hessian
+    np.testing.assert_allclose(products, np.tile(np.eye(d1), (k, 1, 1)), atol=1e-3)
+
+
+def test_a_fold_without_a_lower_point_stays_and_the_others_go_on(kind):
+    batch, _ = batch_of(kind)
+    x = np.random.RandomState(0).standard_normal(batch.shape)
+    descent = JointDescent(batch, x, 1e-2)
+    at = descent.at
+    before = at.value.copy(), at.gradient.copy()
+    step = -1e-1 * at.gradient
+    step[:, 1] *= -1e3  # up, and far
+    # as if that were down: then each trial is refused by its value
+    lying = at.gradient.copy()
+    lying[:, 1] *= -1
+    every = np.arange(3)
+    told = Values(at.value, lying)
+    moved, then, failed = descent._step(x, told, step, 1e-2, every)
+    assert failed.tolist() == [1]
+    np.testing.assert_array_equal(moved[:, 1], x[:, 1])
+    assert (then.value[[0, 2]] < before[0][[0, 2]]).all()
+    there = batch.evaluate(moved, 1e-2)
+    np.testing.assert_allclose(then.value, there.value, rtol=1e-6)  # float32's
+    np.testing.assert_array_equal(then.gradient[:, 1], lying[:, 1])
+    np.testing.assert_array_equal(at.value, before[0])  # those of x are still there
+    np.testing.assert_array_equal(at.gradient, before[1])
+
+
+def test_what_a_fold_is_told_from_outside_is_known_of_it_alone(kind):
+    batch, _ = batch_of(kind)
+    x = np.random.RandomState(0).standard_normal(batch.shape)
+    descent = JointDescent(batch, x, 1e-2)
+    before = x.copy()
+    descent.correct(np.zeros(batch.shape)[:, 1], 1, False)
+    np.testing.assert_array_equal(x, before)  # the params of others before
+    there = batch.evaluate(descent.params, 1e-2)
+    assert not descent.params[:, 1].any()
+    np.testing.assert_array_equal(descent.params[:, [0, 2]], x[:, [0, 2]])
+    np.testing.assert_allclose(descent.at.value, there.value, rtol=1e-6)  # float32's
+    np.testing.assert_allclose(descent.at.gradient, there.gradient, atol=1e-6)
 
 
 def test_another_alpha_takes_no_pass(kind):
