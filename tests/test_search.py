@@ -877,6 +877,17 @@ def test_one_std_takes_the_best_where_its_score_has_no_error(kind):
     assert found.alpha_ == 1e-2
 
 
+def test_one_std_takes_the_best_of_a_single_fold(kind):
+    X, y = IRIS[:2]
+    rows = np.arange(150)
+    once = [(rows[rows % 2 == 0], rows[rows % 2 == 1])]
+    # of one fold no deviation tells an error
+    found = search_of(kind, cv=once, refit="one_std").fit(X, y)
+    best = search_of(kind, cv=once).fit(X, y)
+    assert found.best_score_ == best.best_score_
+    assert found.best_params_ == best.best_params_
+
+
 @pytest.mark.parametrize("no", [False, np.False_])
 def test_without_a_refit_there_is_a_choice_but_no_model(kind, no):
     found = search_of(kind, refit=no).fit(*IRIS[:2])
@@ -1235,6 +1246,8 @@ def test_the_edge_is_that_of_the_best_cells_own_loss():
     for nearly in (0.9, 0.9 - 1e-14):  # rounding
         mean = np.array([0.1, 0.1, 0.9, nearly])
         assert not at_edge("Search", 2, mean, cells, False)
+        # which is relative: log losses may all be next to 0
+        assert at_edge("Search", 2, 1e-12 * (mean - [0, 0, 0, 0.1]), cells, False)
 
 
 # What goes wrong ----------------------------------------------------------------------
