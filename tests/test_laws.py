@@ -440,6 +440,17 @@ def test_a_warm_start_leads_to_the_same_optimum(loss, solver, name):
     assert_optimal(base, PROBLEMS[name], model, *full_params(model))
 
 
+def test_what_all_classes_share_is_taken_off_a_start(loss, solver):
+    base = fitted(loss, solver, "iris")
+    model = copy.copy(base).set_params(warm_start=True)
+    model.coef_ = model.coef_ + 3.0  # which changes no label
+    model.fit(*PROBLEMS["iris"])
+    assert model.dual_gap_ <= model.tol
+    assert_optimal(base, PROBLEMS["iris"], model, *full_params(model))
+    # only the penalty sees it, and no step of Newton's would: 200 iterations, not 3
+    assert model.n_iter_ <= 2 * base.n_iter_
+
+
 def test_loss_curve_ends_at_the_objective_of_the_params(loss, solver, name):
     model = fitted(loss, solver, name)
     P = objective(model, PROBLEMS[name], *full_params(model))
@@ -447,6 +458,12 @@ def test_loss_curve_ends_at_the_objective_of_the_params(loss, solver, name):
     assert model.loss_curve_[-1] == pytest.approx(P, rel=1e-10)
     assert len(model.loss_curve_) == model.n_iter_
     assert model.n_iter_ < 1000  # none of these is hard
+
+
+def test_iterations_in_the_space_of_few_rows_count(loss, solver):
+    curve = fitted(loss, solver, "wide").loss_curve_
+    # they are all that it takes: a curve of the end alone would be of one value
+    assert curve[0] > 1.01 * curve[-1]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -268,8 +268,10 @@ def test_sampled_products_are_in_float32_where_that_is_exact_enough(
 @pytest.mark.parametrize("container", [np.asarray, scipy.sparse.csr_matrix])
 @pytest.mark.parametrize("margin", [SquaredHinge(), Hinge(1.0, width=0.5)])
 def test_steps_of_active_margins_are_those_of_the_hessian(
-    margin, container, fit_intercept
+    margin, container, fit_intercept, monkeypatch
 ):
+    monkeypatch.setattr(_data, "FEWEST_ROWS", 20)  # of a block
+    monkeypatch.setattr(_data, "BLOCK_SCORES", 1)
     rng = np.random.RandomState(0)
     y = np.arange(60) % 4
     X = rng.normal(size=(60, 50)) + rng.normal(size=(4, 50))[y]
@@ -279,6 +281,7 @@ def test_steps_of_active_margins_are_those_of_the_hessian(
     at = Objective(data, margin, 0.1, fit_intercept, variables)
     params = rng.normal(size=at.shape) / 20
     state = _visit(at, params - params.mean(axis=1)[:, None])
+    assert len(state.scores) == (1 if data.sparse else 3)  # wide CSR rows are one
     active = active_margins(at, state.scores)
     assert 0 < len(active.rows) < 0.7 * 50 * 3
     assert (weights[active.rows] > 0).all()
