@@ -24,8 +24,10 @@ from sklearn.preprocessing import StandardScaler
 
 import sklinear._base
 from sklinear import LinearSVMClassifier, SoftmaxClassifier, losses
+from sklinear._data import Data
 from sklinear._solvers import _sgd
 from sklinear._solvers._sgd import has_stalled
+from sklinear._solvers._stream import Stream
 
 MODELS = [
     LinearSVMClassifier(loss="hinge", solver="sgd", random_state=0),
@@ -120,6 +122,18 @@ def test_the_objective_falls_and_the_best_epoch_is_kept(model):
     assert curve[-1] < curve[0] < nothing(model, X, LABELS)
     value = objective(model, X, LABELS)
     assert value == pytest.approx(min(curve), rel=1e-10)  # rounding of sums
+
+
+def test_the_best_epoch_is_kept_where_later_ones_are_worse(model):
+    X, y = load_iris(return_X_y=True)
+    X, later = X[:, :2], []  # classes that overlap
+    for seed in range(5):  # of steps so long that epochs end here and there
+        model.set_params(learning_rate=100.0, max_iter=4, random_state=seed)
+        fit_anyhow(model, X, y)
+        curve = model.loss_curve_
+        later.append(curve[-1] / min(curve))
+        assert objective(model, X, y) == pytest.approx(min(curve), rel=1e-10)
+    assert max(later) > 1.01
 
 
 def test_max_iter_is_warned_of(model):
@@ -602,6 +616,28 @@ def test_weights_in_a_stream_are_relative(model, shuffled):
     favoured = np.where(y == 3, 20.0, 1.0)
     biased = stream(clone(model), X, y, weights=favoured)
     assert np.mean(biased.predict(X) == 3) > np.mean(equal.predict(X) == 3) + 0.05
+
+
+def test_a_stream_remembers_what_all_of_its_rows_weigh():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 4)) + 5, np.arange(60) % 3
+    # each piece has heavier rows than those before, then lighter ones
+    weights = rng.integers(3, size=60) * np.repeat([1.0, 1e3, 1e6, 10.0], 15)
+    stream = Stream()
+    for rows in np.split(np.arange(60), 4):
+        piece = Data(X[rows], y[rows], weights[rows], 3)
+        stream, piece = stream.after(piece, n_steps=1)
+        np.testing.assert_allclose(piece.weights * stream.unit, weights[rows])
+    assert stream.unit == weights.max()
+    assert stream.seen == stream.n_rows == np.count_nonzero(weights)
+    # sums of 60 terms; of float64 on either side
+    total, moments = weights.sum() / stream.unit, stream.moments
+    mean = np.average(X, axis=0, weights=weights)
+    spread = weights @ (X - mean) ** 2 / stream.unit
+    np.testing.assert_allclose([stream.total, moments.total], total, rtol=1e-12)
+    np.testing.assert_allclose(moments.mean, mean, rtol=1e-12)
+    np.testing.assert_allclose(moments.spread, spread, rtol=1e-10)
+    assert moments.n_rows == stream.n_rows
 
 
 @each_container
