@@ -9,6 +9,7 @@ import textwrap
 import time
 import tracemalloc
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -1276,6 +1277,10 @@ def test_fits_that_do_not_converge_are_told_by_the_worst():
     (note,) = open_gaps("Search", found, 1e-4)  # two cells share a fit
     assert str(note).startswith("Search stopped 3 of 4 fits")
     assert "within 3.0e-02 of its optimum" in str(note)
+    assert str(note).endswith("centre or scale X, or raise tol or the smallest alpha.")
+    found[1] = replace(found[1], spent=True)  # more iterations would help one at least
+    (note,) = open_gaps("Search", found, 1e-4)
+    assert str(note).endswith("raise max_iter, tol or the smallest alpha, or scale X.")
     (note,) = open_gaps("Search", found[-1:], 1e-4)
     assert "still changing by more than tol" in str(note)
 

@@ -5,6 +5,7 @@ import pickle
 import tracemalloc
 import warnings
 from contextlib import nullcontext
+from dataclasses import astuple
 from functools import partialmethod
 
 import numpy as np
@@ -26,7 +27,7 @@ import sklinear._base
 from sklinear import LinearSVMClassifier, SoftmaxClassifier, losses
 from sklinear._data import Data
 from sklinear._solvers import _sgd
-from sklinear._solvers._sgd import has_stalled
+from sklinear._solvers._sgd import has_stalled, measure
 from sklinear._solvers._stream import Stream
 
 MODELS = [
@@ -813,6 +814,21 @@ def test_a_rate_is_that_of_the_rows_that_count(model):
     among = model.fit(X, y, sample_weight=weights)
     assert among.n_iter_ <= alone.n_iter_ + 10
     assert among.loss_curve_[-1] <= 1.01 * alone.loss_curve_[-1]
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_curvature_is_estimated_from_rows_that_count(fit_intercept):
+    # of so many rows each second is looked at: of these none counts
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(16_400, 3)), np.arange(16_400) % 2
+    weights, some = (np.arange(16_400) % 2) / 8_200, slice(1, None, 2)
+    activity = rng.uniform(1, 2, 16_400)
+    among = measure(Data(X, y, weights, 2), 1e-3, activity, fit_intercept)
+    alone = Data(X[some], y[some], weights[some], 2)
+    alone = measure(alone, 1e-3, activity[some], fit_intercept)
+    # the same rows, summed up alike
+    for ours, theirs in zip(astuple(among), astuple(alone), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
 def test_assigned_coefficients_are_learnt_on(model, shuffled):
