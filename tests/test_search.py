@@ -186,6 +186,16 @@ def test_the_short_cut_to_a_score_gives_the_scorers_own_number(kind, weighted):
         )
 
 
+def test_the_short_cut_scores_many_rows_a_part_at_a_time(kind, monkeypatch):
+    X, y, _ = IRIS
+    whole = search_of(kind, tol=TIGHT).fit(X, y).cv_results_
+    monkeypatch.setattr(sklinear._cells, "ROWS_AT_A_TIME", 7)
+    parts = search_of(kind, tol=TIGHT).fit(X, y).cv_results_
+    for fold in range(3):
+        key = f"split{fold}_test_score"  # of the same coefficients
+        np.testing.assert_allclose(parts[key], whole[key], rtol=1e-12)
+
+
 def test_the_short_cut_rounds_probabilities_of_two_classes_as_the_scorer_does():
     rng = np.random.default_rng(0)
     X = np.repeat(rng.normal(size=(40, 1)), 2, axis=1) * [1e3, 1]

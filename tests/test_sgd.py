@@ -27,7 +27,7 @@ import sklinear._base
 from sklinear import LinearSVMClassifier, SoftmaxClassifier, losses
 from sklinear._data import Data
 from sklinear._solvers import _sgd
-from sklinear._solvers._sgd import has_stalled, measure
+from sklinear._solvers._sgd import has_stalled, measure, measure_wide
 from sklinear._solvers._stream import Stream
 
 MODELS = [
@@ -829,6 +829,17 @@ def test_curvature_is_estimated_from_rows_that_count(fit_intercept):
     # the same rows, summed up alike
     for ours, theirs in zip(astuple(among), astuple(alone), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_rows_without_weight_are_no_outliers_however_large():
+    X = scipy.sparse.csr_matrix(np.diag([1.0, 2.0, 3.0, 1e100]))
+    weights = np.array([0.5, 0.25, 0.25, 0.0])
+    among, alone = (
+        measure_wide(Data(X[:n], np.arange(n) % 2, weights[:n], 2), 0.1, np.ones(n), 1)
+        for n in (4, 3)
+    )
+    # the square of the last one's is beyond float64
+    assert among.leverage == pytest.approx(alone.leverage, rel=1e-12)
 
 
 def test_assigned_coefficients_are_learnt_on(model, shuffled):
