@@ -36,7 +36,8 @@ def cells(kind, X, y, fit_intercept=True, alphas=ALPHAS, tol=TOL):
     options = Options(tol, 1000, 256, "auto", np.random.RandomState(0), Reporter())
     data = Data(X, y, np.full(len(y), 1 / len(y)), y.max() + 1)
     problems = [(LOSSES[kind], alpha) for alpha in alphas]
-    found = solve_grid(data, problems, folds, fit_intercept, "auto", options)
+    found = [*solve_grid(data, problems, folds, fit_intercept, "auto", options)]
+    assert len(found) == 3 * len(alphas)  # each once
     return {(p, f): solution for p, f, solution in found}, folds
 
 

@@ -813,6 +813,14 @@ def test_a_score_of_several_metrics_needs_one_that_is_named(kind):
 # The choice ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("refit", ["score", "accuracy"])
+def test_a_metric_alone_may_be_chosen_by_its_name(kind, refit):
+    found = search_of(kind, scoring="accuracy", refit=refit).fit(*IRIS[:2])
+    peer = peer_of(kind, scoring="accuracy", refit=refit).fit(*IRIS[:2])
+    assert found.best_index_ == peer.best_index_
+    assert found.best_estimator_.alpha == found.best_params_["alpha"]
+
+
 def test_a_callable_chooses_its_row(kind):
     found = search_of(kind, refit=lambda table: 1, tol=TIGHT).fit(*IRIS[:2])
     assert_same_search(found, peer_of(kind, refit=lambda table: 1).fit(*IRIS[:2]), 1)
