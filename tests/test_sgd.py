@@ -639,6 +639,10 @@ def test_a_stream_remembers_what_all_of_its_rows_weigh():
     np.testing.assert_allclose(moments.mean, mean, rtol=1e-12)
     np.testing.assert_allclose(moments.spread, spread, rtol=1e-10)
     assert moments.n_rows == stream.n_rows
+    # beside the heaviest row the lightest counts, if for next to nothing
+    heavy, light = (Data(X, y, np.full(60, w), 3) for w in (1e300, 1e-300))
+    stream, _ = Stream().after(heavy, n_steps=1)
+    assert stream.after(light, n_steps=1)[1].weights.min() > 0
 
 
 @each_container
