@@ -451,7 +451,7 @@ def test_a_block_that_fails_in_the_middle_of_a_fit_is_named(monkeypatch):
     monkeypatch.setattr(
         "sklinear._losses.CrossEntropy.conjugate", lambda *a: fail(*a[1:])
     )
-    with pytest.raises(MemoryError, match="^block 1 of X: no room"):
+    with pytest.raises(MemoryError, match=r"^block 1 of X: no room"):
         SoftmaxClassifier().fit(X, y)
 
 

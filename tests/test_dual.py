@@ -632,6 +632,26 @@ def test_what_was_worked_on_is_what_the_multipliers_say():
         ascent.epoch(rng, False)
     ascent._return()
     assert_as_built(ascent)
+    ascent.epoch(rng, False)
+    ascent.epoch(rng, True)  # visits all, from where the work has led
+    assert not ascent.at_work
+    assert_as_built(ascent)
+
+
+def test_a_witness_is_what_was_proven():
+    pytest.importorskip("numba")
+    X, y = documents(300, 200, 5)
+    ascent, rng = an_ascent("hinge", X, y), np.random.RandomState(0)
+    ascent.epoch(rng, True)
+    assert np.abs(ascent.state.r).max() > 1e-8  # the multipliers held are off balance
+    _, _, primal, dual = ascent.certified()
+    assert 0 < dual < primal
+    U = ascent.witness().point
+    # the proof's are not: sums of 300 rows of total weight 1, in float64
+    np.testing.assert_allclose(U.sum(axis=0), 0, atol=1e-14)
+    # the hinge's bound from them, of sums in other orders
+    value = np.maximum(U, 0).sum() - ((X.T @ U) ** 2).sum() / (4 * 1e-4)
+    assert dual == pytest.approx(value, rel=1e-9)
 
 
 def test_work_is_seen_by_those_who_ask_before_it_ends():
