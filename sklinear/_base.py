@@ -221,7 +221,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         coefficients and a few moments are kept. Hundreds of rows at a time take the
         least time: a call costs half a millisecond or more. Rows are learnt in their
         order, so that they should come mixed; batches grow with the rows that have
-        gone by, from 16 to ``batch_size``, and steps get shorter.
+        gone by, from 16 to ``batch_size``, and steps get shorter: what labels mean may
+        not change on the way, or else fit the latest rows anew.
 
         Parameters
         ----------

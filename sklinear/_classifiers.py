@@ -86,7 +86,8 @@ class LinearSVMClassifier(LinearClassifier):
         each that does not improve the objective by ``tol``. "auto" is 1 less what a
         single sample can weigh in a batch.
         At the end of an epoch "auto" also searches the span of its last moves and a few
-        whole gradients; a float is plain SGD.
+        whole gradients; a float is plain SGD. No step moves a score of its own batch
+        by more than ``delta``, however long. ``partial_fit`` uses it too.
     warm_start : bool, default=False
         Start from the previous solution; it needs the same classes and features. It is
         for nearby problems: fits that ``max_iter`` cuts short do not add up to one that
@@ -257,7 +258,8 @@ class SoftmaxClassifier(ProbabilityMixin, LinearClassifier):
         each that does not improve the objective by ``tol``. "auto" is 1 less what a
         single sample can weigh in a batch.
         At the end of an epoch "auto" also searches the span of its last moves and a few
-        whole gradients; a float is plain SGD.
+        whole gradients; a float is plain SGD. No step moves a score of its own batch
+        by more than 1, however long. ``partial_fit`` uses it too.
     warm_start : bool, default=False
         Start from the previous solution; it needs the same classes and features. It is
         for nearby problems: fits that ``max_iter`` cuts short do not add up to one that

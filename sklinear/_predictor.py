@@ -198,8 +198,10 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
 
         A fit ends within ``dual_gap_`` of the optimum, so that its scores may still
         move; here it is proven for which rows they cannot move enough to change the
-        label. A lower ``tol`` lets more rows be certified. It is a statement about the
-        optimisation, not about whether the label is right.
+        label. A lower ``tol`` lets more rows be certified: by default they may be few
+        or none of a good fit, above all with an intercept, and by ``tol=1e-8`` most or
+        all. It is a statement about the optimisation, not about whether the label is
+        right.
 
         Parameters
         ----------
