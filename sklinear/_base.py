@@ -423,6 +423,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
                 state += f", for rounding of coefficients and scores ({dtype})"
                 if dtype == np.float32:
                     remedy = "pass X as float64, " + remedy
+                elif self.solver_ == "dual":  # whose sums over rows are the longest
+                    remedy = "try solver='lbfgs', " + remedy
         warnings.warn(
             f"{type(self).__name__} stopped after {self.n_iter_} {solution.unit} "
             f"(max_iter={self.max_iter}): {state}; {remedy}.",

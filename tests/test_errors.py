@@ -445,6 +445,9 @@ def test_more_iterations_are_advised_only_where_all_were_taken(model):
         ConvergenceWarning, match="; centre or scale X, or raise tol or alpha"
     ):
         model._warn(end)
+    rounded, model.solver_ = SimpleNamespace(gap=0.0, unit="epochs"), "dual"
+    with pytest.warns(ConvergenceWarning, match="; try solver='lbfgs', centre or"):
+        model._warn(rounded)
     model.set_params(max_iter=model.n_iter_)
     with pytest.warns(ConvergenceWarning, match="; raise max_iter, tol or alpha"):
         model._warn(end)
