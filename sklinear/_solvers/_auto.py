@@ -29,10 +29,11 @@ BEYOND, THINLY = 1e14, 20
 SMALL_FEW, SMALL_FEW_SOFTMAX = 4 * 10**6, 10**7
 # Numbers in X times classes up to which loading compiled code costs more than it saves.
 SMALL, SMALL_SQUARE, SMALL_WIDE = 10**6, 5 * 10**6, 2 * 10**5
-# Ratios beyond which the dual needs epochs in proportion, of the hinge, there and of
-# numbers that are huge or dense rows so many a feature and class, where its square is
-# no slower otherwise, and of its square.
-EASY_HINGE, EASY_HUGE, EASY_SQUARE, MANY_EACH = 2.0, 0.5, 0.2, 16
+# Ratios beyond which the dual needs epochs in proportion: of the hinge, and of its
+# square. Of the hinge where numbers are huge, or dense rows so many for each feature
+# and class; other solvers take the square there as quickly.
+EASY_HINGE, EASY_SQUARE = 2.0, 0.2
+EASY_HUGE, MANY_EACH = 0.5, 16
 # Rows a feature, and more the more classes, up to which hinges can all be met.
 MET, MET_A_CLASS = 0.65, 0.04
 

@@ -23,9 +23,8 @@ MEMORY = 8  # pairs of steps and gradients that L-BFGS keeps
 TRIALS = 10  # of a step's length
 ROUNDING = 2e-6  # relative, of an objective in float32
 ROUGHLY = 1e-5  # gap that is as good as float32 knows it
-# What a strong penalty lets problems gain on W = 0, as a part of that, from which tol
-# does, times this; and the least part of it that is asked.
-SLIGHT, LEAST_PART = 4.0, 1e-4
+# Part of the objective below which little is gained, and the least gap wanted for it.
+SLIGHT, LEAST = 0.25, 1e-9
 # Bytes that features and preconditioner may take: a part of X's, or what is little.
 KEPT, LITTLE = 0.55, 2**24
 # The same of what each problem takes, but for a few.
@@ -215,27 +214,28 @@ class JointDescent:
     """
 
     def __init__(self, batch: Batch, params: np.ndarray, alpha: float):
+        """From the classes' priors, at the strongest alpha."""
         self.batch, self.params, self.alpha = batch, params, alpha
         self.at = batch.evaluate(params, alpha)
-        self.nothing = self.at.value.copy()  # (B,), of W = 0
+        self.nothing = self.at.value.copy()  # (B,), of no coefficients
         self.past: tuple[np.ndarray, float] | None = None  # params and their alpha
         self.rng = np.random.RandomState(0)
         self.inverse = np.empty(0)  # (k, d1, d1)
         self.built = 0.0  # after so many passes
 
-    @property
-    def tightness(self) -> np.ndarray:
-        """Part (B,) of a tol that problems should come within.
+    def wanted(self, tol: float) -> np.ndarray:
+        """Gaps (B,) to come within, ``tol`` or less.
 
-        A strong penalty lets them gain little on no coefficients at all, and is about
-        as much itself. The classes' scores hardly differ then, and are known as well as
-        others only if the gap is as much smaller.
+        A strong penalty lets problems gain little on no coefficients at all, and is
+        about as much itself. The classes' scores hardly differ then, and are known as
+        well as others only if the gap is as much smaller.
         """
         curved = self.batch.penalty[:, None, None] * self.params
         penalty = self.alpha * _dot(self.params, curved)
         gained = np.maximum(self.nothing - self.at.value, penalty)
         part = np.divide(gained, penalty, out=np.ones_like(gained), where=penalty > 0)
-        return np.clip(SLIGHT * part * gained / self.nothing, LEAST_PART, 1)
+        less = tol * np.minimum(part * gained / (SLIGHT * self.nothing), 1)
+        return np.maximum(less, min(tol, LEAST))
 
     @FINITE_LATER
     def run(self, alpha: float, tol: float, max_iter: int) -> np.ndarray:
@@ -262,11 +262,10 @@ class JointDescent:
             pairs = [*pairs, (moved - x, then.gradient - at.gradient)][-MEMORY:]
             x, at = moved, then
             self.params, self.at = x, at
-            tols = np.maximum(tol * self.tightness, ROUGHLY)
-            near = batch.are_near(x, at, alpha, tols)
+            near = batch.are_near(x, at, alpha, np.maximum(self.wanted(tol), ROUGHLY))
             if iteration % RENEWAL == 0 and self._precondition(x, alpha):
                 pairs = []
-        return near
+        return batch.are_near(x, at, alpha, np.full_like(near, tol, dtype=float))
 
     @FINITE_LATER
     def correct(self, params: np.ndarray, which: int, last: bool) -> None:

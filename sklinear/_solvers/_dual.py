@@ -265,7 +265,4 @@ def check_numba() -> None:
     from sklinear._solvers import _dual_blocks
 
     if _dual_blocks.numba is None:
-        raise ImportError(
-            "solver='dual' needs numba to compile it, which it cannot "
-            f'({_dual_blocks.missing}): pip install "sklinear[fast]".'
-        )
+        raise ImportError(f"solver='dual' needs numba, {_dual_blocks.missing}.")

@@ -14,9 +14,11 @@ try:
     import numba
 
     if getattr(numba.config, "DISABLE_JIT", False):
-        raise ImportError("NUMBA_DISABLE_JIT is set")
-except ImportError as error:  # the solver says how to install it
-    numba, missing = None, str(error)  # type: ignore[assignment]
+        numba = None  # type: ignore[assignment]
+        missing = "whose compiler NUMBA_DISABLE_JIT turns off: unset it"
+except ImportError as error:
+    numba = None  # type: ignore[assignment]
+    missing = f'which cannot be imported ({error}): pip install "sklinear[fast]"'
 
 
 # Neither that there are no NaN, nor sums in any order: whether arrays lie side by side

@@ -20,7 +20,7 @@ from sklinear._losses import Hinge, Loss, SquaredHinge
 from sklinear._objective import Objective
 from sklinear._solvers import METHODS, choose
 from sklinear._solvers._auto import is_probed
-from sklinear._solvers._batch import Batch, JointDescent, most_together
+from sklinear._solvers._batch import ROUGHLY, Batch, JointDescent, most_together
 from sklinear._solvers._descent import POLISHED
 from sklinear._solvers._dual import is_quick
 from sklinear._solvers._dual_descent import LATE
@@ -276,7 +276,7 @@ def _path(
     ]
     priors = np.stack([from_priors(objective) for objective in objectives], axis=1)
     descent = JointDescent(batch, priors, alphas[0])
-    tol, alone = NEARLY * options.tol, False
+    tol, alone = max(NEARLY * options.tol, ROUGHLY), False
     for place, alpha in enumerate(alphas):
         if not alone:
             alone = descent.run(alpha, tol, options.max_iter).mean() < 0.5
@@ -284,7 +284,7 @@ def _path(
             params, found = descent.params[:, fold], None
             if not alone:
                 objective = objective.replace(alpha=alpha)
-                wanted = options.tol * descent.tightness[fold]
+                wanted = descent.wanted(options.tol)[fold]
                 args = params, descent.inverse, wanted, options
                 found = _finished(objective, *args)
             if found is None or _unfinished(found, options):

@@ -150,12 +150,14 @@ def has_stalled(history: list[float], tol: float) -> bool:
     """Whether the last epochs gained less than ``tol`` each, and end near the best.
 
     One alone would always seem to, as the rate falls to 0; and where steps are too long
-    none is better than the best before.
+    none is better than the best before. Of few epochs they are half.
     """
-    before = min(history[:-PATIENCE], default=history[0])
+    last = min(PATIENCE, len(history) // 2)
+    if not last:
+        return False
     least = min(history)
-    gained = least < before * (1 - min(PATIENCE, len(history) - 1) * tol)
-    return not gained and len(history) > 1 and history[-1] <= OVERSHOT * least
+    gained = least < min(history[:-last]) * (1 - min(tol, 1.0)) ** last
+    return not gained and history[-1] <= OVERSHOT * least
 
 
 def check_finite(found: np.ndarray, options: Options) -> None:
