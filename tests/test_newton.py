@@ -232,6 +232,16 @@ def test_auto_picks(loss, shape, sparse, alpha, expected, monkeypatch):
     assert choose(data, loss, alpha, 1e-4) == expected
 
 
+def test_auto_takes_the_dual_for_the_softmax_of_many_classes_where_it_pays(monkeypatch):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(_dual_blocks, "numba", object())
+    for n, expected in ((15_000, "newton"), (30_000, "dual")):
+        X, y = rng.normal(size=(n, 16)), rng.integers(26, size=n)
+        data = Data(X, y, np.full(n, 1 / n), 26)
+        assert choose(data, CrossEntropy(), 1e-3, 1e-4) == expected
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
 @pytest.mark.parametrize(
     ("scale", "shift", "single"),

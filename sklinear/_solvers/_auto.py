@@ -71,7 +71,8 @@ EASY_BIG, EASY_BIG_SQUARE = 10.0, 0.03
 # says nothing. A direction counts that has more than so much of the variance.
 CORRELATED, EVEN, SLIGHT = 0.12, 0.35, 1e-4
 NARROW = 0.03  # spread of few of them below which L-BFGS is slower than Newton
-# Classes from which the softmax is the dual's too, up to this ratio for each of them.
+# Classes from which the softmax is the dual's too, of LARGE numbers in X times classes,
+# up to this ratio for each of them.
 SEVERAL, EASY_EACH = 20, 0.8
 # Rows a feature to which hinges are tried with the dual, and their squares, and
 # features a class from which; or, of SEVERAL classes, rows a feature and class; of
@@ -240,7 +241,7 @@ def _of_dense(case: _Case) -> str | None:
     if few and _is_apt(case):
         return "newton" if _is_correlated(case) else "dual"
     if case.alone and pays and case.rough:
-        several = case.softmax and k >= SEVERAL and size <= HUGE
+        several = case.softmax and k >= SEVERAL and LARGE < size <= HUGE
         if several and case.needed <= EASY_EACH * k:
             return "dual"
         if is_tried(case.data, case.loss) and case.needed <= FAR_FEW:
