@@ -223,6 +223,7 @@ class JointDescent:
         self.inverse = np.empty(0)  # (k, d1, d1)
         self.built = 0.0  # after so many passes
 
+    @FINITE_LATER
     def wanted(self, tol: float) -> np.ndarray:
         """Gaps (B,) to come within, ``tol`` or less.
 
