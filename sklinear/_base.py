@@ -41,7 +41,14 @@ from sklinear._distributed import Blocks
 from sklinear._lengths import proven_length
 from sklinear._losses import Loss
 from sklinear._mapped import Mapped, is_mapped
-from sklinear._predictor import UNREAD, LinearPredictor, checksum, dense, rows_of
+from sklinear._predictor import (
+    PROVEN,
+    UNREAD,
+    LinearPredictor,
+    checksum,
+    dense,
+    rows_of,
+)
 from sklinear._solvers import METHODS, SOLVERS, Options, Reporter, Solution, choose
 from sklinear._solvers._intercept import tidied
 from sklinear._solvers._stream import Stream, filled, partial_sgd, touched
@@ -124,7 +131,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             If the fit ends before ``tol`` is reached.
         """
         check_params(self)
-        with self._as_seen():
+        with self._kept_whole():
             solution, asked_to_stop = self._fit(X, y, sample_weight)
         if not (solution.converged or asked_to_stop):
             self._warn(solution)
@@ -160,6 +167,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             coef = scattered(coef, columns, n_features)
             return {"classes_": classes, "coef_": coef, "intercept_": intercept}
 
+        self._forget_proofs()
         with single_threaded_blas():
             solution = METHODS[solver](
                 data,
@@ -171,7 +179,6 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
             )
             solution = tidied(data, loss, alpha, self.fit_intercept, solution)
             history = [scale_of_objective * value for value in solution.history]
-            self._forget_proofs()
             self.__dict__.update(fitted(solution.coef, solution.intercept))
             self.n_iter_, self.loss_curve_ = len(history), history
             self.solver_ = solution.solver or solver
@@ -299,7 +306,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictor, BaseEstimator):
 
     def _forget_proofs(self) -> None:
         """What was proven of other coefficients than those to come."""
-        for name in ("dual_gap_", "_certificate"):
+        for name in PROVEN:
             self.__dict__.pop(name, None)
 
     def _start_stream(self, classes: np.ndarray, X: Any) -> None:

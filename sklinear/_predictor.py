@@ -29,6 +29,7 @@ HELD_BY_FLOAT32 = 1e-36, 1e36  # largest coefficient
 UNREAD: dict[str, Any] = {"dtype": None, "ensure_all_finite": False}
 
 SEEN = ("n_features_in_", "feature_names_in_")  # of X, before anything is solved
+PROVEN = ("dual_gap_", "_certificate")  # of coefficients
 # What a search takes over from its refit.
 LEARNT = (
     "classes_",
@@ -37,8 +38,7 @@ LEARNT = (
     "n_iter_",
     "loss_curve_",
     "solver_",
-    "dual_gap_",
-    "_certificate",
+    *PROVEN,
 )
 
 
@@ -51,10 +51,10 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
     _certificate: Certificate
 
     @contextmanager
-    def _as_seen(self) -> Iterator[None]:
-        """Coefficients that a failed fit leaves belong to the features seen before."""
+    def _kept_whole(self) -> Iterator[None]:
+        """Coefficients that a failed fit leaves keep their features and their proof."""
         has = self.__dict__
-        before = {name: has[name] for name in SEEN if name in has}
+        before = {name: has[name] for name in (*SEEN, *PROVEN) if name in has}
         coef = getattr(self, "coef_", None)
         try:
             yield

@@ -147,7 +147,7 @@ class LinearClassifierCV(CallbackSupportMixin, LinearPredictor, BaseEstimator):
         check_params(self)
         extra = {name: params[name] for name in params if name != "groups"}
         _raise_for_params(extra, self, "fit")
-        with self._as_seen():
+        with self._kept_whole():
             notes = self._fit(X, y, sample_weight, params)
         for note in notes:
             warnings.warn(note, stacklevel=2)
