@@ -199,9 +199,10 @@ class LinearPredictor(LinearClassifierMixin, SparseCoefMixin):
         A fit ends within ``dual_gap_`` of the optimum, so that its scores may still
         move; here it is proven for which rows they cannot move enough to change the
         label. A lower ``tol`` lets more rows be certified: by default they may be few
-        or none of a good fit, above all with an intercept, and by ``tol=1e-8`` most or
-        all. It is a statement about the optimisation, not about whether the label is
-        right.
+        or none of a good fit, and by ``tol=1e-8`` they are most or all of most data.
+        The bound on the intercept is the loosest part, above all of many classes:
+        without one the default often certifies nearly all. It is a statement about the
+        optimisation, not about whether the label is right.
 
         Parameters
         ----------

@@ -285,8 +285,7 @@ def _path(
             if not alone:
                 objective = objective.replace(alpha=alpha)
                 wanted = descent.wanted(options.tol)[fold]
-                args = params, descent.inverse, wanted, options
-                found = _finished(objective, *args)
+                found = _finished(objective, params, descent.inverse, wanted, options)
             if found is None or _unfinished(found, options):
                 part, start = parts[fold], objective.split(params)
                 name = _choose_near(part, loss, alpha, options)
